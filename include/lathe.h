@@ -1,0 +1,9 @@
+/** @file lathe.h
+ * All of the library. */
+#ifndef LATHE_H
+#define LATHE_H
+
+#include "lathe/base.h"
+#include "lathe/model.h"
+
+#endif
