@@ -10,6 +10,9 @@
 
 #include "lathe/base.h"
 
+struct lathe_buf;
+struct lathe_config;
+
 typedef enum lathe_option_kind {
     LATHE_OPTION_FLAG,   /* bool; --name sets true, --no-name false */
     LATHE_OPTION_INT,    /* int64_t within [min, max]; takes 4k, 1e6, 2.5M */
@@ -48,26 +51,35 @@ typedef struct lathe_option_set {
     size_t n_tables;
 } lathe_option_set;
 
+/* A set and the struct that its options write. */
+typedef struct lathe_option_target {
+    const lathe_option_set *set;
+    void *args;
+} lathe_option_target;
+
 typedef struct lathe_options_parsed {
     const char **positional; /* [n_positional], borrowed from argv */
     size_t n_positional;
-    void *memory;            /* owns strings made by the parse; freed by lathe_options_free */
+    struct lathe_config *config; /* of --config; NULL: none. Mappings in it are left to the verb */
+    void *memory;                /* owns strings made by the parse */
 } lathe_options_parsed;
 
-/* Fills args (whose defaults are set already) from the environment, then --config FILE.yaml, then argv.
- * argv excludes the program and the verb. LATHE_ERR_ARG names the option, the value and what would be
- * right; an unknown option names the nearest one. */
-LATHE_NODISCARD lathe_status lathe_options_parse(const lathe_option_set *set, int argc, char **argv, void *args,
-                                                 lathe_options_parsed *out, lathe_error *err);
+/* Fills the targets' structs (whose defaults are set already) from the file of `config_path` (NULL: none), then
+ * the environment, then argv, so that the later wins. argv excludes the program and the verb; "--" ends options.
+ * LATHE_ERR_ARG names the option, the value and what would be right; an unknown option names the nearest one.
+ * *parsed must be freed in any case. */
+LATHE_NODISCARD lathe_status lathe_options_parse(const lathe_option_target *targets, size_t n_targets, const char *config_path,
+                                                 int argc, char **argv, lathe_options_parsed *parsed, lathe_error *err);
 void lathe_options_free(lathe_options_parsed *parsed);
 
-/* Numbers as people write them, independent of the locale. false: not a number. */
-bool lathe_parse_int(const char *text, int64_t *out);   /* 4096, 4k, 1e6, 2.5M: k, M, G = powers of 1000 */
-bool lathe_parse_bytes(const char *text, int64_t *out); /* K, M, G, KiB, MiB, GiB = powers of 1024 */
-bool lathe_parse_real(const char *text, double *out);   /* no locale, no trailing garbage, finite */
+/* The value that argv gives the long option `name` (the last one), or NULL: to find --config before the parse. */
+const char *lathe_options_peek(int argc, char **argv, const char *name);
 
-/* The entry of names (NULL-terminated) nearest to text, or NULL where none is near (edit distance <= 2 or a
- * third of the length). */
-const char *lathe_nearest_name(const char *text, const char *const *names);
+/* Writes the effective values of all options as YAML, one line each. */
+LATHE_NODISCARD lathe_status lathe_options_print(const lathe_option_target *targets, size_t n_targets, struct lathe_buf *out,
+                                                 lathe_error *err);
+
+/* Option i of a set counted over all its tables, or NULL behind the last. */
+const lathe_option *lathe_option_at(const lathe_option_set *set, size_t i);
 
 #endif
