@@ -20,6 +20,10 @@ bad=0
 for file in $(find src -name '*.[ch]'); do
     room=$(echo "$file" | cut -d/ -f2)
     for target in $(sed -n 's|^#include "\(lathe/\)\{0,1\}\([a-z]*\)[/.].*|\2|p' "$file" | sort -u); do
+        case " base tensor model tree game decode probe train media lab serve cli lathe " in
+        *" $target "*) ;;
+        *) continue ;; # not a room: a header of a library
+        esac
         case " $(allowed "$room") " in
         *" $target "*) ;;
         *)

@@ -54,7 +54,8 @@ typedef struct lathe_error {
 } lathe_error;
 
 /** Writes the message (if err is not NULL) and returns status, so that a failure is one line. */
-LATHE_API lathe_status lathe_fail(lathe_error *err, lathe_status status, const char *fmt, ...) LATHE_PRINTF(3, 4);
+LATHE_API lathe_status lathe_fail(lathe_error *err, lathe_status status, const char *fmt, ...)
+    LATHE_PRINTF(3, 4);
 
 /** Puts "prefix: " in front of a message that a callee left; returns err's status (LATHE_ERR_INTERNAL
  * where err is NULL). */
@@ -91,7 +92,8 @@ static inline bool lathe_size_add(size_t a, size_t b, size_t *out) {
  * The same arguments give the same bits on every machine and at any thread count. Purposes are listed in
  * one table, src/base/rng_purpose.h.
  * Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3". */
-LATHE_API void lathe_philox(uint64_t seed, uint32_t purpose, uint32_t w1, uint32_t w2, uint32_t w3, uint32_t out[4]);
+LATHE_API void lathe_philox(uint64_t seed, uint32_t purpose, uint32_t w1, uint32_t w2, uint32_t w3,
+                            uint32_t out[4]);
 
 /** The uniform double in [0, 1) of one block: its first 64 bits, of which 53 count. */
 LATHE_API double lathe_uniform_at(uint64_t seed, uint32_t purpose, uint32_t w1, uint32_t w2, uint32_t w3);
@@ -139,14 +141,21 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_progress_step(const lathe_progress 
                                                            double done, double total, lathe_error *err);
 
 /** Where notes and warnings of the library go. Zero it for "nowhere". */
-typedef enum lathe_log_level { LATHE_LOG_ERROR, LATHE_LOG_WARN, LATHE_LOG_INFO, LATHE_LOG_DEBUG } lathe_log_level;
+typedef enum lathe_log_level {
+    LATHE_LOG_ERROR,
+    LATHE_LOG_WARN,
+    LATHE_LOG_INFO,
+    LATHE_LOG_DEBUG
+} lathe_log_level;
 typedef struct lathe_logger {
-    void (*write)(void *user, lathe_log_level level, const char *text); /**< one line without newline; may be NULL */
+    void (*write)(void *user, lathe_log_level level,
+                  const char *text); /**< one line without newline; may be NULL */
     void *user;
 } lathe_logger;
 
 /** Formats and hands one line to the logger; does nothing where it is NULL. */
-LATHE_API void lathe_log(const lathe_logger *logger, lathe_log_level level, const char *fmt, ...) LATHE_PRINTF(3, 4);
+LATHE_API void lathe_log(const lathe_logger *logger, lathe_log_level level, const char *fmt, ...)
+    LATHE_PRINTF(3, 4);
 
 #ifdef __cplusplus
 }

@@ -20,21 +20,23 @@ typedef struct lathe_context lathe_context;
 
 typedef struct lathe_model_params {
     size_t struct_size;
-    const char *device;    /**< ggml device name, NULL: CPU */
-    const char *rpc;       /**< "host:port,host:port": devices of other machines; NULL: none */
-    const float *split;    /**< [n_split] shares of layers by device (RPC first, local last); NULL: free memory */
+    const char *device; /**< ggml device name, NULL: CPU */
+    const char *rpc;    /**< "host:port,host:port": devices of other machines; NULL: none */
+    const float
+        *split; /**< [n_split] shares of layers by device (RPC first, local last); NULL: free memory */
     int32_t n_split;
-    bool no_mmap;          /**< read the weights instead of mapping the file */
-    bool vocab_only;       /**< tokenizer and metadata, no tensors */
-    bool dequantise;       /**< weights as f32 (training, curvature) */
-    int32_t gelu;          /**< 0: as the file's type asks; 1: ggml's table; 2: exact (engine.md 2.16) */
+    bool no_mmap;    /**< read the weights instead of mapping the file */
+    bool vocab_only; /**< tokenizer and metadata, no tensors */
+    bool dequantise; /**< weights as f32 (training, curvature) */
+    int32_t gelu;    /**< 0: as the file's type asks; 1: ggml's table; 2: exact (engine.md 2.16) */
     lathe_logger logger;
     lathe_progress progress;
 } lathe_model_params;
 
 LATHE_API lathe_model_params lathe_model_params_default(void);
 
-/** Reads a GGUF file. @param params NULL: defaults. Errors name the file, the field and what would be right. */
+/** Reads a GGUF file. @param params NULL: defaults. Errors name the file, the field and what would be right.
+ */
 LATHE_API LATHE_NODISCARD lathe_status lathe_model_load(const char *path, const lathe_model_params *params,
                                                         lathe_model **model, lathe_error *err);
 LATHE_API void lathe_model_free(lathe_model *model);
@@ -63,22 +65,22 @@ LATHE_API const char *lathe_model_chat_template(const lathe_model *model);
  * @param add_bos  -1: as the model says, 0: no, 1: yes
  * @param special  recognise special tokens written in the text
  * @param ids, n_ids  allocated; free with lathe_free */
-LATHE_API LATHE_NODISCARD lathe_status lathe_tokenize(const lathe_vocab *vocab, const char *text, size_t n_bytes,
-                                                      int add_bos, bool special, int32_t **ids, size_t *n_ids,
-                                                      lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_tokenize(const lathe_vocab *vocab, const char *text,
+                                                      size_t n_bytes, int add_bos, bool special,
+                                                      int32_t **ids, size_t *n_ids, lathe_error *err);
 
 /** Ids to text (bytes as the tokens say; *text is NUL-terminated besides). Free with lathe_free.
  * @param special  show control tokens too */
-LATHE_API LATHE_NODISCARD lathe_status lathe_detokenize(const lathe_vocab *vocab, const int32_t *ids, size_t n_ids,
-                                                        bool special, char **text, size_t *n_bytes,
-                                                        lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_detokenize(const lathe_vocab *vocab, const int32_t *ids,
+                                                        size_t n_ids, bool special, char **text,
+                                                        size_t *n_bytes, lathe_error *err);
 
 /** The bytes of one token as it stands inside a text; borrowed from the vocabulary.
  * @return NULL for an id outside it. */
 LATHE_API const char *lathe_vocab_piece(const lathe_vocab *vocab, int32_t id, size_t *n_bytes);
 LATHE_API int32_t lathe_vocab_size(const lathe_vocab *vocab);
-LATHE_API int32_t lathe_vocab_bos(const lathe_vocab *vocab);  /**< -1: none */
-LATHE_API int32_t lathe_vocab_eos(const lathe_vocab *vocab);  /**< -1: none */
+LATHE_API int32_t lathe_vocab_bos(const lathe_vocab *vocab); /**< -1: none */
+LATHE_API int32_t lathe_vocab_eos(const lathe_vocab *vocab); /**< -1: none */
 LATHE_API bool lathe_vocab_adds_bos(const lathe_vocab *vocab);
 /** true for every token that ends a generation (eos, eot, eom, and the known texts of families). */
 LATHE_API bool lathe_vocab_is_end(const lathe_vocab *vocab, int32_t id);
@@ -88,7 +90,8 @@ LATHE_API int32_t lathe_vocab_find(const lathe_vocab *vocab, const char *text, s
 
 /** Bytes come in token by token, whole UTF-8 characters go out. */
 typedef struct lathe_detok lathe_detok;
-LATHE_API LATHE_NODISCARD lathe_status lathe_detok_new(const lathe_vocab *vocab, lathe_detok **detok, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_detok_new(const lathe_vocab *vocab, lathe_detok **detok,
+                                                       lathe_error *err);
 LATHE_API void lathe_detok_free(lathe_detok *detok);
 /** Adds a token; *text (borrowed until the next call) holds what is complete now, perhaps nothing. */
 LATHE_API void lathe_detok_add(lathe_detok *detok, int32_t id, const char **text, size_t *n_bytes);
@@ -101,24 +104,30 @@ LATHE_API void lathe_free(void *memory);
 /* --- Context ------------------------------------------------------------------------------------- */
 
 /** Names are those of --cache-type. */
-typedef enum lathe_cache_type { LATHE_CACHE_F16, LATHE_CACHE_F32, LATHE_CACHE_Q8_0, LATHE_CACHE_Q4_0 } lathe_cache_type;
+typedef enum lathe_cache_type {
+    LATHE_CACHE_F16,
+    LATHE_CACHE_F32,
+    LATHE_CACHE_Q8_0,
+    LATHE_CACHE_Q4_0
+} lathe_cache_type;
 
 typedef struct lathe_context_params {
     size_t struct_size;
-    int32_t n_ctx;         /**< positions; 0: the model's, at most what memory holds */
-    int32_t n_batch;       /**< tokens a forward pass takes at most; 0: 512 */
-    int32_t n_seq_max;     /**< sequences, 1 to 64; 0: 1 */
-    int32_t n_threads;     /**< 0: measured at start, re-checked while running */
+    int32_t n_ctx;            /**< positions; 0: the model's, at most what memory holds */
+    int32_t n_batch;          /**< tokens a forward pass takes at most; 0: 512 */
+    int32_t n_seq_max;        /**< sequences, 1 to 64; 0: 1 */
+    int32_t n_threads;        /**< 0: measured at start, re-checked while running */
     int32_t n_threads_prompt; /**< 0: n_threads, or measured */
     lathe_cache_type type_k, type_v;
-    int32_t flash;         /**< -1: choose, 0: explicit attention, 1: flash */
-    bool exact;            /**< same bits at any thread count, batch split and speculation (engine.md 6.6) */
-    const char *policy;    /**< cache policy: file or rule; NULL: full */
+    int32_t flash;      /**< -1: choose, 0: explicit attention, 1: flash */
+    bool exact;         /**< same bits at any thread count, batch split and speculation (engine.md 6.6) */
+    const char *policy; /**< cache policy: file or rule; NULL: full */
     lathe_logger logger;
 } lathe_context_params;
 
 LATHE_API lathe_context_params lathe_context_params_default(void);
-LATHE_API LATHE_NODISCARD lathe_status lathe_context_new(const lathe_model *model, const lathe_context_params *params,
+LATHE_API LATHE_NODISCARD lathe_status lathe_context_new(const lathe_model *model,
+                                                         const lathe_context_params *params,
                                                          lathe_context **context, lathe_error *err);
 LATHE_API void lathe_context_free(lathe_context *context);
 LATHE_API const lathe_model *lathe_context_model(const lathe_context *context);
@@ -132,10 +141,11 @@ typedef struct lathe_batch {
     const int32_t *tokens; /**< [n_tokens] ids in [0, n_vocab) */
     const int32_t *pos;    /**< [n_tokens] positions, or NULL: after the last of each sequence */
     const int32_t *seq;    /**< [n_tokens] sequence in [0, n_seq_max), or NULL: all 0 */
-    const int32_t *parent; /**< [n_tokens] index in this batch of a drafted token's parent in a token tree, -1: follows
-                                the committed tokens; NULL: no tree, each token sees those before it */
-    const uint8_t *want;   /**< [n_tokens] 1: logits wanted; NULL: for the last token only */
-    int32_t n_tokens;      /**< any number: pieces of n_batch are made inside (a tree must fit one) */
+    const int32_t
+        *parent; /**< [n_tokens] index in this batch of a drafted token's parent in a token tree, -1: follows
+                      the committed tokens; NULL: no tree, each token sees those before it */
+    const uint8_t *want; /**< [n_tokens] 1: logits wanted; NULL: for the last token only */
+    int32_t n_tokens;    /**< any number: pieces of n_batch are made inside (a tree must fit one) */
 } lathe_batch;
 
 /** Runs the batch, appends its keys and values to the caches, keeps the wanted logits until the next call.
@@ -145,51 +155,59 @@ typedef struct lathe_batch {
 LATHE_API LATHE_NODISCARD lathe_status lathe_context_decode(lathe_context *context, const lathe_batch *batch,
                                                             lathe_error *err);
 
-/** [n_vocab] logits of token i of the last batch; NULL if they were not wanted. -1: those of its last wanted. */
+/** [n_vocab] logits of token i of the last batch; NULL if they were not wanted. -1: those of its last wanted.
+ */
 LATHE_API const float *lathe_context_logits(const lathe_context *context, int32_t i);
 
 /** cancel(user) is polled between nodes of a graph; true ends the decode with LATHE_ERR_CANCELLED. */
 LATHE_API void lathe_context_set_cancel(lathe_context *context, bool (*cancel)(void *user), void *user);
 
 /* Sequences. Positions of a sequence are 0 .. n - 1 without holes unless shifted. */
-LATHE_API int32_t lathe_context_n_past(const lathe_context *context, int32_t seq); /**< tokens held of a sequence */
+LATHE_API int32_t lathe_context_n_past(const lathe_context *context,
+                                       int32_t seq); /**< tokens held of a sequence */
 /** Forgets tokens of a sequence from position `pos` on. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_context_rollback(lathe_context *context, int32_t seq, int32_t pos, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_context_rollback(lathe_context *context, int32_t seq,
+                                                              int32_t pos, lathe_error *err);
 /** Sequence `to` becomes a copy of `from` up to position n (moves no data). */
-LATHE_API LATHE_NODISCARD lathe_status lathe_context_copy(lathe_context *context, int32_t from, int32_t to, int32_t n, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_context_copy(lathe_context *context, int32_t from, int32_t to,
+                                                          int32_t n, lathe_error *err);
 /** Removes a sequence; -1: all. */
 LATHE_API void lathe_context_clear(lathe_context *context, int32_t seq);
 /** Drops positions [p0, p1) of a sequence and moves the later ones down by p1 - p0 (keys are rotated again).
  * UNSUPPORTED for models with learned positions. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_context_shift(lathe_context *context, int32_t seq, int32_t p0, int32_t p1, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_context_shift(lathe_context *context, int32_t seq, int32_t p0,
+                                                           int32_t p1, lathe_error *err);
 /** Of the token tree of the last batch keeps the nodes path[n] (indices in the batch, root first) and forgets
  * the others: no data moves. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_context_keep_path(lathe_context *context, const int32_t *path, int32_t n, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_context_keep_path(lathe_context *context, const int32_t *path,
+                                                               int32_t n, lathe_error *err);
 
 /** Writes caches and ids beside `path` and renames. ids [n]: what the sequence 0 holds. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_context_save(const lathe_context *context, const char *path, const int32_t *ids,
-                                                          size_t n_ids, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_context_save(const lathe_context *context, const char *path,
+                                                          const int32_t *ids, size_t n_ids, lathe_error *err);
 /** Reads a session; INPUT where model, types or policy differ (both are named). *ids: lathe_free. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_context_load(lathe_context *context, const char *path, int32_t **ids, size_t *n_ids,
-                                                          lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_context_load(lathe_context *context, const char *path,
+                                                          int32_t **ids, size_t *n_ids, lathe_error *err);
 
 /* --- Taps ---------------------------------------------------------------------------------------- */
 
 /** One intermediate tensor as it was computed: f32, contiguous, ne[0] fastest. Borrowed for the call. */
 typedef struct lathe_tap_view {
-    const char *name;    /**< "attn_norm", "q", "k", "v", "q_rot", "k_rot", "scores", "probs", "attn_out", "resid_mid", ... */
-    int32_t layer;       /**< -1: not of a layer */
+    const char *name; /**< "attn_norm", "q", "k", "v", "q_rot", "k_rot", "scores", "probs", "attn_out",
+                         "resid_mid", ... */
+    int32_t layer;    /**< -1: not of a layer */
     int64_t ne[4];
     const float *data;
-    const int32_t *pos;  /**< [n_tokens] positions of the rows of this piece of the batch */
+    const int32_t *pos; /**< [n_tokens] positions of the rows of this piece of the batch */
     int32_t n_tokens;
 } lathe_tap_view;
 
-/** Calls fn for the named tensors of the layers in [layer_first, layer_last] (-1: all) in every decode from now
- * on. names: comma-separated; NULL removes all taps. No cost when none is set. "scores" and "probs" make their
- * layers use explicit attention. ARG names an unknown tap and lists those that exist. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_context_tap(lathe_context *context, const char *names, int32_t layer_first,
-                                                         int32_t layer_last, void (*fn)(void *user, const lathe_tap_view *view),
+/** Calls fn for the named tensors of the layers in [layer_first, layer_last] (-1: all) in every decode from
+ * now on. names: comma-separated; NULL removes all taps. No cost when none is set. "scores" and "probs" make
+ * their layers use explicit attention. ARG names an unknown tap and lists those that exist. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_context_tap(lathe_context *context, const char *names,
+                                                         int32_t layer_first, int32_t layer_last,
+                                                         void (*fn)(void *user, const lathe_tap_view *view),
                                                          void *user, lathe_error *err);
 
 #ifdef __cplusplus

@@ -7,12 +7,12 @@
 #include <string.h>
 
 void lathe_buf_init(lathe_buf *buf, size_t limit) {
-    *buf = (lathe_buf){ .limit = limit };
+    *buf = (lathe_buf){.limit = limit};
 }
 
 void lathe_buf_free(lathe_buf *buf) {
     free(buf->data);
-    *buf = (lathe_buf){ .limit = buf->limit };
+    *buf = (lathe_buf){.limit = buf->limit};
 }
 
 void lathe_buf_clear(lathe_buf *buf) {
@@ -76,6 +76,6 @@ char *lathe_buf_take(lathe_buf *buf, size_t *n_bytes) {
     char *data = buf->data ? buf->data : calloc(1, 1);
     if (n_bytes)
         *n_bytes = buf->n_bytes;
-    *buf = (lathe_buf){ .limit = buf->limit };
+    *buf = (lathe_buf){.limit = buf->limit};
     return data;
 }

@@ -16,9 +16,11 @@ void lathe_buf_free(lathe_buf *buf);
 /* Forgets the contents, keeps the memory. */
 void lathe_buf_clear(lathe_buf *buf);
 LATHE_NODISCARD lathe_status lathe_buf_reserve(lathe_buf *buf, size_t n_more, lathe_error *err);
-LATHE_NODISCARD lathe_status lathe_buf_add(lathe_buf *buf, const void *bytes, size_t n_bytes, lathe_error *err);
+LATHE_NODISCARD lathe_status lathe_buf_add(lathe_buf *buf, const void *bytes, size_t n_bytes,
+                                           lathe_error *err);
 LATHE_NODISCARD lathe_status lathe_buf_text(lathe_buf *buf, const char *text, lathe_error *err);
-LATHE_NODISCARD lathe_status lathe_buf_printf(lathe_buf *buf, lathe_error *err, const char *fmt, ...) LATHE_PRINTF(3, 4);
+LATHE_NODISCARD lathe_status lathe_buf_printf(lathe_buf *buf, lathe_error *err, const char *fmt, ...)
+    LATHE_PRINTF(3, 4);
 /* Gives the bytes away (NUL-terminated, never NULL); the buffer is empty afterwards. NULL: no memory. */
 char *lathe_buf_take(lathe_buf *buf, size_t *n_bytes);
 

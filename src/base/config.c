@@ -36,7 +36,7 @@ static void free_text(const char *text) {
     union {
         const char *in;
         char *out;
-    } p = { .in = text };
+    } p = {.in = text};
     free(p.out);
 }
 
@@ -74,7 +74,8 @@ const lathe_config_node *lathe_config_get(const lathe_config_node *node, const c
 }
 
 /* Makes a node and hangs it under the innermost open one; takes the pending key and the value. */
-static lathe_status add_node(builder *b, lathe_config_kind kind, char *value, int line, lathe_config_node **made, lathe_error *err) {
+static lathe_status add_node(builder *b, lathe_config_kind kind, char *value, int line,
+                             lathe_config_node **made, lathe_error *err) {
     node_chunk *chunk = b->config->n_nodes < NODE_LIMIT ? calloc(1, sizeof *chunk) : NULL;
     if (!chunk) {
         free(value);
@@ -84,7 +85,7 @@ static lathe_status add_node(builder *b, lathe_config_kind kind, char *value, in
     b->config->chunks = chunk;
     b->config->n_nodes++;
     lathe_config_node *node = &chunk->node;
-    *node = (lathe_config_node){ .kind = kind, .value = value, .line = line };
+    *node = (lathe_config_node){.kind = kind, .value = value, .line = line};
     if (b->depth == 0) {
         b->config->root = node;
     } else {
@@ -112,8 +113,9 @@ static lathe_status on_scalar(builder *b, const yaml_event_t *event, int line, l
     if (parent && parent->node->kind == LATHE_CONFIG_MAP && !parent->key) {
         const lathe_config_node *before = lathe_config_get(parent->node, copy);
         if (before) {
-            const lathe_status st = lathe_fail(err, LATHE_ERR_INPUT, "%s:%d: key '%.80s' stands already on line %d", b->name, line,
-                                               copy, before->line);
+            const lathe_status st =
+                lathe_fail(err, LATHE_ERR_INPUT, "%s:%d: key '%.80s' stands already on line %d", b->name,
+                           line, copy, before->line);
             free(copy);
             return st;
         }
@@ -129,25 +131,29 @@ static lathe_status on_start(builder *b, lathe_config_kind kind, int line, lathe
     if (parent && parent->node->kind == LATHE_CONFIG_MAP && !parent->key)
         return lathe_fail(err, LATHE_ERR_INPUT, "%s:%d: a key must be a plain text", b->name, line);
     if (b->depth == DEPTH_LIMIT)
-        return lathe_fail(err, LATHE_ERR_INPUT, "%s:%d: nested more than %d deep", b->name, line, DEPTH_LIMIT);
+        return lathe_fail(err, LATHE_ERR_INPUT, "%s:%d: nested more than %d deep", b->name, line,
+                          DEPTH_LIMIT);
     lathe_config_node *node = NULL;
     const lathe_status st = add_node(b, kind, NULL, line, &node, err);
     if (st)
         return st;
-    b->stack[b->depth++] = (open_node){ .node = node };
+    b->stack[b->depth++] = (open_node){.node = node};
     return LATHE_OK;
 }
 
 /* One event; *done is set at the end of the stream. */
-static lathe_status on_event(builder *b, const yaml_event_t *event, int *n_documents, bool *done, lathe_error *err) {
+static lathe_status on_event(builder *b, const yaml_event_t *event, int *n_documents, bool *done,
+                             lathe_error *err) {
     const int line = (int) event->start_mark.line + 1;
     switch (event->type) {
     case YAML_DOCUMENT_START_EVENT:
         if (++*n_documents > 1)
-            return lathe_fail(err, LATHE_ERR_INPUT, "%s:%d: a second document; one is allowed", b->name, line);
+            return lathe_fail(err, LATHE_ERR_INPUT, "%s:%d: a second document; one is allowed", b->name,
+                              line);
         return LATHE_OK;
     case YAML_ALIAS_EVENT:
-        return lathe_fail(err, LATHE_ERR_INPUT, "%s:%d: aliases (*name) are not allowed; write the value", b->name, line);
+        return lathe_fail(err, LATHE_ERR_INPUT, "%s:%d: aliases (*name) are not allowed; write the value",
+                          b->name, line);
     case YAML_SCALAR_EVENT:
         if (event->data.scalar.anchor || event->data.scalar.tag)
             return lathe_fail(err, LATHE_ERR_INPUT, "%s:%d: anchors and tags are not allowed", b->name, line);
@@ -183,8 +189,9 @@ static lathe_status build(builder *b, const char *text, size_t n_bytes, lathe_er
     while (!st && !done) {
         yaml_event_t event;
         if (!yaml_parser_parse(&parser, &event)) {
-            st = lathe_fail(err, LATHE_ERR_INPUT, "%s:%zu:%zu: %s", b->name, parser.problem_mark.line + 1,
-                            parser.problem_mark.column + 1, parser.problem ? parser.problem : "no valid YAML");
+            st =
+                lathe_fail(err, LATHE_ERR_INPUT, "%s:%zu:%zu: %s", b->name, parser.problem_mark.line + 1,
+                           parser.problem_mark.column + 1, parser.problem ? parser.problem : "no valid YAML");
             break;
         }
         st = on_event(b, &event, &n_documents, &done, err);
@@ -196,13 +203,15 @@ static lathe_status build(builder *b, const char *text, size_t n_bytes, lathe_er
     return st;
 }
 
-lathe_status lathe_config_parse(const char *text, size_t n_bytes, const char *name, lathe_config **config, lathe_error *err) {
+lathe_status lathe_config_parse(const char *text, size_t n_bytes, const char *name, lathe_config **config,
+                                lathe_error *err) {
     if (n_bytes > FILE_LIMIT)
-        return lathe_fail(err, LATHE_ERR_INPUT, "%s: %zu bytes; a configuration has at most %d", name, n_bytes, FILE_LIMIT);
+        return lathe_fail(err, LATHE_ERR_INPUT, "%s: %zu bytes; a configuration has at most %d", name,
+                          n_bytes, FILE_LIMIT);
     lathe_config *made = calloc(1, sizeof *made);
     if (!made)
         return lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory", name);
-    builder b = { .config = made, .name = name };
+    builder b = {.config = made, .name = name};
     lathe_status st = build(&b, text, n_bytes, err);
     lathe_config_node *root = NULL;
     if (!st && (!made->root || (made->root->kind == LATHE_CONFIG_SCALAR && made->root->value[0] == '\0'))) {
@@ -210,7 +219,8 @@ lathe_status lathe_config_parse(const char *text, size_t n_bytes, const char *na
         st = add_node(&b, LATHE_CONFIG_MAP, NULL, 1, &root, err);
     }
     if (!st && made->root->kind != LATHE_CONFIG_MAP)
-        st = lathe_fail(err, LATHE_ERR_INPUT, "%s:%d: lines of the form 'key: value' are needed", name, made->root->line);
+        st = lathe_fail(err, LATHE_ERR_INPUT, "%s:%d: lines of the form 'key: value' are needed", name,
+                        made->root->line);
     if (st) {
         lathe_config_free(made);
         return st;

@@ -10,8 +10,8 @@ const char *lathe_version(void) {
 }
 
 const char *lathe_status_name(lathe_status status) {
-    static const char *const names[] = { "ok",          "usage",   "input",     "io",      "memory",
-                                         "unsupported", "numeric", "cancelled", "internal" };
+    static const char *const names[] = {"ok",          "usage",   "input",     "io",      "memory",
+                                        "unsupported", "numeric", "cancelled", "internal"};
     return (size_t) status < LATHE_LEN(names) ? names[status] : "internal";
 }
 

@@ -75,7 +75,8 @@ lathe_status lathe_file_read(const char *path, size_t limit, char **text, size_t
         if (st)
             return st;
         if (size > limit)
-            st = lathe_fail(err, LATHE_ERR_INPUT, "%s: %zu bytes, more than the limit of %zu", path, size, limit);
+            st = lathe_fail(err, LATHE_ERR_INPUT, "%s: %zu bytes, more than the limit of %zu", path, size,
+                            limit);
     }
     if (!st)
         st = read_stream(fd, is_dash(path) ? "stdin" : path, limit, &buf, err);
@@ -90,7 +91,7 @@ lathe_status lathe_file_read(const char *path, size_t limit, char **text, size_t
 }
 
 lathe_status lathe_file_open(const char *path, bool map, size_t limit, lathe_file *file, lathe_error *err) {
-    static const uint8_t nothing[1] = { 0 };
+    static const uint8_t nothing[1] = {0};
     if (limit == 0)
         limit = SIZE_MAX / 4;
     if (!map || is_dash(path)) {
@@ -99,7 +100,7 @@ lathe_status lathe_file_open(const char *path, bool map, size_t limit, lathe_fil
         const lathe_status st = lathe_file_read(path, limit, &text, &n, err);
         if (st)
             return st;
-        *file = (lathe_file){ .bytes = (const uint8_t *) text, .n_bytes = n };
+        *file = (lathe_file){.bytes = (const uint8_t *) text, .n_bytes = n};
         return LATHE_OK;
     }
     int fd;
@@ -110,13 +111,13 @@ lathe_status lathe_file_open(const char *path, bool map, size_t limit, lathe_fil
     if (n > limit) {
         st = lathe_fail(err, LATHE_ERR_INPUT, "%s: %zu bytes, more than the limit of %zu", path, n, limit);
     } else if (n == 0) {
-        *file = (lathe_file){ .bytes = nothing, .n_bytes = 0, .mapped = true };
+        *file = (lathe_file){.bytes = nothing, .n_bytes = 0, .mapped = true};
     } else {
         void *bytes = mmap(NULL, n, PROT_READ, MAP_SHARED, fd, 0);
         if (bytes == MAP_FAILED)
             st = lathe_fail(err, LATHE_ERR_IO, "%s: cannot be mapped: %s", path, strerror(errno));
         else
-            *file = (lathe_file){ .bytes = bytes, .n_bytes = n, .mapped = true };
+            *file = (lathe_file){.bytes = bytes, .n_bytes = n, .mapped = true};
     }
     close(fd);
     return st;
@@ -128,12 +129,12 @@ void lathe_file_close(lathe_file *file) {
     union {
         const uint8_t *in;
         void *out;
-    } bytes = { .in = file->bytes };
+    } bytes = {.in = file->bytes};
     if (!file->mapped)
         free(bytes.out);
     else if (file->n_bytes > 0)
         munmap(bytes.out, file->n_bytes);
-    *file = (lathe_file){ 0 };
+    *file = (lathe_file){0};
 }
 
 /* --- Writing ------------------------------------------------------------------------------------- */
@@ -174,7 +175,8 @@ lathe_status lathe_writer_open(const char *path, lathe_writer **writer, lathe_er
         st = lathe_fail(err, LATHE_ERR_IO, "%s: is a directory; a file name is needed", path);
     } else {
         memcpy(w->path, path, strlen(path) + 1);
-        const int k = snprintf(w->temporary, n, "%.*s.%s.tmp.%ld", n_folder, path, path + n_folder, (long) getpid());
+        const int k =
+            snprintf(w->temporary, n, "%.*s.%s.tmp.%ld", n_folder, path, path + n_folder, (long) getpid());
         w->fd = k > 0 ? open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : -1;
         if (w->fd < 0)
             st = lathe_fail(err, LATHE_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
@@ -194,7 +196,8 @@ static lathe_status write_all(lathe_writer *w, const void *bytes, size_t n_bytes
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return lathe_fail(err, LATHE_ERR_IO, "%s: write failed: %s", w->path ? w->path : "stdout", strerror(errno));
+            return lathe_fail(err, LATHE_ERR_IO, "%s: write failed: %s", w->path ? w->path : "stdout",
+                              strerror(errno));
         p += n;
         n_bytes -= (size_t) n;
     }
@@ -222,7 +225,8 @@ lathe_status lathe_writer_add(lathe_writer *w, const void *bytes, size_t n_bytes
     return LATHE_OK;
 }
 
-lathe_status lathe_writer_patch(lathe_writer *w, uint64_t offset, const void *bytes, size_t n_bytes, lathe_error *err) {
+lathe_status lathe_writer_patch(lathe_writer *w, uint64_t offset, const void *bytes, size_t n_bytes,
+                                lathe_error *err) {
     if (!w->path || offset > w->offset || n_bytes > w->offset - offset)
         return lathe_fail(err, LATHE_ERR_INTERNAL, "a patch outside of what was written");
     lathe_status st = flush(w, err);

@@ -8,11 +8,13 @@
 #include "base/file.h"
 #include "base/utf8.h"
 
-lathe_status lathe_json_parse(const char *text, size_t n_bytes, const char *name, json_t **value, lathe_error *err) {
+lathe_status lathe_json_parse(const char *text, size_t n_bytes, const char *name, json_t **value,
+                              lathe_error *err) {
     json_error_t problem;
     json_t *v = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);
     if (!v)
-        return lathe_fail(err, LATHE_ERR_INPUT, "%s:%d:%d: %s", name, problem.line, problem.column, problem.text);
+        return lathe_fail(err, LATHE_ERR_INPUT, "%s:%d:%d: %s", name, problem.line, problem.column,
+                          problem.text);
     *value = v;
     return LATHE_OK;
 }

@@ -6,10 +6,13 @@
 
 #include "lathe/base.h"
 
-/* Reads a file ("-": stdin) of at most limit bytes; duplicate keys are refused; messages have line and column. */
-LATHE_NODISCARD lathe_status lathe_json_read(const char *path, size_t limit, json_t **value, lathe_error *err);
+/* Reads a file ("-": stdin) of at most limit bytes; duplicate keys are refused; messages have line and
+ * column. */
+LATHE_NODISCARD lathe_status lathe_json_read(const char *path, size_t limit, json_t **value,
+                                             lathe_error *err);
 /* As above from memory; name stands in messages. */
-LATHE_NODISCARD lathe_status lathe_json_parse(const char *text, size_t n_bytes, const char *name, json_t **value, lathe_error *err);
+LATHE_NODISCARD lathe_status lathe_json_parse(const char *text, size_t n_bytes, const char *name,
+                                              json_t **value, lathe_error *err);
 /* One line of text without newline; free() it. NULL: no memory. */
 char *lathe_json_text(const json_t *value);
 /* A number, or null where x is NaN or infinite. Never NULL unless memory is out. */

@@ -84,10 +84,22 @@ static lathe_status unknown(const parse *p, const char *shown, const char *name,
     return lathe_fail(err, LATHE_ERR_ARG, "unknown option %.100s; --help lists the options", shown);
 }
 
-static lathe_status set_number(const lathe_option *o, void *field, const char *value, const char *shown, lathe_error *err) {
+/* A bound as people write it: 100000 rather than 1e+05. */
+static void format_bound(const lathe_option *o, double bound, char *out, size_t n_out) {
+    if (o->kind == LATHE_OPTION_REAL)
+        lathe_format_double(bound, out, n_out);
+    else {
+        const int k = snprintf(out, n_out, "%.0f", bound);
+        if (k < 0)
+            out[0] = '\0';
+    }
+}
+
+static lathe_status set_number(const lathe_option *o, void *field, const char *value, const char *shown,
+                               lathe_error *err) {
     char low[32], high[32];
-    lathe_format_double(o->min, low, sizeof low);
-    lathe_format_double(o->max, high, sizeof high);
+    format_bound(o, o->min, low, sizeof low);
+    format_bound(o, o->max, high, sizeof high);
     const bool ranged = o->min != 0 || o->max != 0;
     double x = 0;
     int64_t n = 0;
@@ -112,7 +124,8 @@ static lathe_status set_number(const lathe_option *o, void *field, const char *v
     if (ranged && (x < o->min || x > o->max)) {
         if (o->max >= 2147483647.0)
             return lathe_fail(err, LATHE_ERR_ARG, "%s %.100s: must be at least %s", shown, value, low);
-        return lathe_fail(err, LATHE_ERR_ARG, "%s %.100s: must be between %s and %s", shown, value, low, high);
+        return lathe_fail(err, LATHE_ERR_ARG, "%s %.100s: must be between %s and %s", shown, value, low,
+                          high);
     }
     if (o->kind == LATHE_OPTION_REAL)
         memcpy(field, &x, sizeof x);
@@ -121,7 +134,8 @@ static lathe_status set_number(const lathe_option *o, void *field, const char *v
     return LATHE_OK;
 }
 
-static lathe_status set_choice(const lathe_option *o, void *field, const char *value, const char *shown, lathe_error *err) {
+static lathe_status set_choice(const lathe_option *o, void *field, const char *value, const char *shown,
+                               lathe_error *err) {
     for (int32_t i = 0; o->choices[i]; i++) {
         if (strcmp(o->choices[i], value) == 0) {
             memcpy(field, &i, sizeof i);
@@ -138,13 +152,14 @@ static lathe_status set_choice(const lathe_option *o, void *field, const char *v
     }
     const char *near = lathe_nearest_name(value, o->choices);
     if (near)
-        return lathe_fail(err, LATHE_ERR_ARG, "%s %.100s: did you mean %s? It is one of %s", shown, value, near, list);
+        return lathe_fail(err, LATHE_ERR_ARG, "%s %.100s: did you mean %s? It is one of %s", shown, value,
+                          near, list);
     return lathe_fail(err, LATHE_ERR_ARG, "%s %.100s: must be one of %s", shown, value, list);
 }
 
 static lathe_status set_flag(void *field, const char *value, const char *shown, lathe_error *err) {
-    static const char *const yes[] = { "true", "on", "yes", "1" };
-    static const char *const no[] = { "false", "off", "no", "0" };
+    static const char *const yes[] = {"true", "on", "yes", "1"};
+    static const char *const no[] = {"false", "off", "no", "0"};
     for (size_t i = 0; i < LATHE_LEN(yes); i++) {
         const bool on = strcmp(value, yes[i]) == 0;
         if (on || strcmp(value, no[i]) == 0) {
@@ -155,7 +170,8 @@ static lathe_status set_flag(void *field, const char *value, const char *shown, 
     return lathe_fail(err, LATHE_ERR_ARG, "%s=%.100s: must be true or false", shown, value);
 }
 
-static lathe_status set_list(parse *p, const lathe_option *o, void *field, const char *value, bool joins, lathe_error *err) {
+static lathe_status set_list(parse *p, const lathe_option *o, void *field, const char *value, bool joins,
+                             lathe_error *err) {
     const char *before;
     memcpy(&before, field, sizeof before);
     if (joins && o->repeat && before && *before) {
@@ -172,10 +188,10 @@ static lathe_status set_list(parse *p, const lathe_option *o, void *field, const
     return LATHE_OK;
 }
 
-/* Writes one value; shown is how the user wrote the option ("--top-p", "LATHE_THREADS", "x.yaml:3: top-p"). joins: a
- * repeated list adds to what this source gave before. */
-static lathe_status set_value(parse *p, const lathe_option *o, void *args, const char *value, const char *shown, bool joins,
-                              lathe_error *err) {
+/* Writes one value; shown is how the user wrote the option ("--top-p", "LATHE_THREADS", "x.yaml:3: top-p").
+ * joins: a repeated list adds to what this source gave before. */
+static lathe_status set_value(parse *p, const lathe_option *o, void *args, const char *value,
+                              const char *shown, bool joins, lathe_error *err) {
     char *field = (char *) args + o->offset;
     lathe_status st = LATHE_OK;
     switch (o->kind) {
@@ -249,12 +265,15 @@ static lathe_status from_config(parse *p, const char *path, lathe_error *err) {
         }
         if (!o) {
             const char *near = n < sizeof name ? nearest(p, name) : NULL;
-            return near ? lathe_fail(err, LATHE_ERR_ARG, "%s:%d: unknown key '%.60s'; did you mean '%s'?", path, item->line, item->key, near)
-                        : lathe_fail(err, LATHE_ERR_ARG, "%s:%d: unknown key '%.60s'", path, item->line, item->key);
+            return near ? lathe_fail(err, LATHE_ERR_ARG, "%s:%d: unknown key '%.60s'; did you mean '%s'?",
+                                     path, item->line, item->key, near)
+                        : lathe_fail(err, LATHE_ERR_ARG, "%s:%d: unknown key '%.60s'", path, item->line,
+                                     item->key);
         }
         const char *value = item->kind == LATHE_CONFIG_LIST ? join_items(p, item) : item->value;
         if (!value)
-            return lathe_fail(err, LATHE_ERR_ARG, "%s:%d: '%s' needs a plain list", path, item->line, item->key);
+            return lathe_fail(err, LATHE_ERR_ARG, "%s:%d: '%s' needs a plain list", path, item->line,
+                              item->key);
         char shown[256];
         const int k = snprintf(shown, sizeof shown, "%.120s:%d: %s", path, item->line, name);
         st = set_value(p, o, args, value, k > 0 ? shown : name, false, err);
@@ -307,7 +326,8 @@ static lathe_status long_option(parse *p, int argc, char **argv, int *i, lathe_e
         value = "true";
     if (!value) {
         if (*i + 1 >= argc)
-            return lathe_fail(err, LATHE_ERR_ARG, "%s needs a value: %s %s", shown, shown, o->arg ? o->arg : "VALUE");
+            return lathe_fail(err, LATHE_ERR_ARG, "%s needs a value: %s %s", shown, shown,
+                              o->arg ? o->arg : "VALUE");
         value = argv[++*i];
     }
     return set_value(p, o, args, value, shown, true, err);
@@ -322,7 +342,8 @@ static lathe_status short_option(parse *p, int argc, char **argv, int *i, lathe_
     if (o->kind == LATHE_OPTION_FLAG)
         return set_value(p, o, args, "true", shown, true, err);
     if (*i + 1 >= argc)
-        return lathe_fail(err, LATHE_ERR_ARG, "%s needs a value: %s %s", shown, shown, o->arg ? o->arg : "VALUE");
+        return lathe_fail(err, LATHE_ERR_ARG, "%s needs a value: %s %s", shown, shown,
+                          o->arg ? o->arg : "VALUE");
     return set_value(p, o, args, argv[++*i], shown, true, err);
 }
 
@@ -340,10 +361,11 @@ const char *lathe_options_peek(int argc, char **argv, const char *name) {
     return found;
 }
 
-lathe_status lathe_options_parse(const lathe_option_target *targets, size_t n_targets, const char *config_path, int argc, char **argv,
-                                 lathe_options_parsed *parsed, lathe_error *err) {
-    parse p = { .targets = targets, .n_targets = n_targets, .out = parsed };
-    *parsed = (lathe_options_parsed){ 0 };
+lathe_status lathe_options_parse(const lathe_option_target *targets, size_t n_targets,
+                                 const char *config_path, int argc, char **argv, lathe_options_parsed *parsed,
+                                 lathe_error *err) {
+    parse p = {.targets = targets, .n_targets = n_targets, .out = parsed};
+    *parsed = (lathe_options_parsed){0};
     parsed->positional = calloc((size_t) argc + 1, sizeof *parsed->positional);
     if (!parsed->positional)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %d arguments", argc);
@@ -374,7 +396,7 @@ void lathe_options_free(lathe_options_parsed *parsed) {
     }
     lathe_config_free(parsed->config);
     free(parsed->positional);
-    *parsed = (lathe_options_parsed){ 0 };
+    *parsed = (lathe_options_parsed){0};
 }
 
 /* --- --print-config ------------------------------------------------------------------------------ */
@@ -429,7 +451,8 @@ static lathe_status print_option(const lathe_option *o, const void *args, lathe_
     }
 }
 
-lathe_status lathe_options_print(const lathe_option_target *targets, size_t n_targets, lathe_buf *out, lathe_error *err) {
+lathe_status lathe_options_print(const lathe_option_target *targets, size_t n_targets, lathe_buf *out,
+                                 lathe_error *err) {
     lathe_status st = LATHE_OK;
     for (size_t t = 0; t < n_targets && !st; t++) {
         const lathe_option *o;

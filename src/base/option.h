@@ -25,23 +25,23 @@ typedef enum lathe_option_kind {
 } lathe_option_kind;
 
 typedef struct lathe_option {
-    const char *name;               /* long name without dashes: "top-k" */
-    const char *short_name;         /* one-dash name without the dash: "m", "ctk"; NULL: none */
-    const char *const *aliases;     /* other long names, NULL-terminated; NULL: none */
-    const char *group;              /* heading in --help: "model", "sampling", "output" */
-    const char *arg;                /* "N", "FILE"; NULL for flags */
+    const char *name;           /* long name without dashes: "top-k" */
+    const char *short_name;     /* one-dash name without the dash: "m", "ctk"; NULL: none */
+    const char *const *aliases; /* other long names, NULL-terminated; NULL: none */
+    const char *group;          /* heading in --help: "model", "sampling", "output" */
+    const char *arg;            /* "N", "FILE"; NULL for flags */
     lathe_option_kind kind;
-    size_t offset;                  /* of the field in the argument struct */
-    size_t seen_offset;             /* of a bool that becomes true when the option was given; 0: none
-                                       (so the first field of a struct cannot be a `seen`) */
-    double min, max;                /* for INT, BYTES, REAL; both 0: any value */
-    bool percent;                   /* REAL: "50%" is 0.5 */
-    bool repeat;                    /* LIST: given several times, values join with commas */
-    bool hidden;                    /* not in the short -h screen */
-    const char *const *choices;     /* CHOICE: names, NULL-terminated */
-    const char *env;                /* environment variable; NULL: none */
-    const char *default_text;       /* what help shows in brackets */
-    const char *help;               /* one line */
+    size_t offset;              /* of the field in the argument struct */
+    size_t seen_offset;         /* of a bool that becomes true when the option was given; 0: none
+                                   (so the first field of a struct cannot be a `seen`) */
+    double min, max;            /* for INT, BYTES, REAL; both 0: any value */
+    bool percent;               /* REAL: "50%" is 0.5 */
+    bool repeat;                /* LIST: given several times, values join with commas */
+    bool hidden;                /* not in the short -h screen */
+    const char *const *choices; /* CHOICE: names, NULL-terminated */
+    const char *env;            /* environment variable; NULL: none */
+    const char *default_text;   /* what help shows in brackets */
+    const char *help;           /* one line */
 } lathe_option;
 
 /* Several tables in a row, as verbs share groups of options. */
@@ -64,20 +64,22 @@ typedef struct lathe_options_parsed {
     void *memory;                /* owns strings made by the parse */
 } lathe_options_parsed;
 
-/* Fills the targets' structs (whose defaults are set already) from the file of `config_path` (NULL: none), then
- * the environment, then argv, so that the later wins. argv excludes the program and the verb; "--" ends options.
- * LATHE_ERR_ARG names the option, the value and what would be right; an unknown option names the nearest one.
- * *parsed must be freed in any case. */
-LATHE_NODISCARD lathe_status lathe_options_parse(const lathe_option_target *targets, size_t n_targets, const char *config_path,
-                                                 int argc, char **argv, lathe_options_parsed *parsed, lathe_error *err);
+/* Fills the targets' structs (whose defaults are set already) from the file of `config_path` (NULL: none),
+ * then the environment, then argv, so that the later wins. argv excludes the program and the verb; "--" ends
+ * options. LATHE_ERR_ARG names the option, the value and what would be right; an unknown option names the
+ * nearest one. *parsed must be freed in any case. */
+LATHE_NODISCARD lathe_status lathe_options_parse(const lathe_option_target *targets, size_t n_targets,
+                                                 const char *config_path, int argc, char **argv,
+                                                 lathe_options_parsed *parsed, lathe_error *err);
 void lathe_options_free(lathe_options_parsed *parsed);
 
-/* The value that argv gives the long option `name` (the last one), or NULL: to find --config before the parse. */
+/* The value that argv gives the long option `name` (the last one), or NULL: to find --config before the
+ * parse. */
 const char *lathe_options_peek(int argc, char **argv, const char *name);
 
 /* Writes the effective values of all options as YAML, one line each. */
-LATHE_NODISCARD lathe_status lathe_options_print(const lathe_option_target *targets, size_t n_targets, struct lathe_buf *out,
-                                                 lathe_error *err);
+LATHE_NODISCARD lathe_status lathe_options_print(const lathe_option_target *targets, size_t n_targets,
+                                                 struct lathe_buf *out, lathe_error *err);
 
 /* Option i of a set counted over all its tables, or NULL behind the last. */
 const lathe_option *lathe_option_at(const lathe_option_set *set, size_t i);

@@ -34,7 +34,7 @@ double lathe_uniform_at(uint64_t seed, uint32_t purpose, uint32_t w1, uint32_t w
 }
 
 lathe_rng lathe_rng_new(uint64_t seed, uint32_t purpose, uint32_t sub) {
-    return (lathe_rng){ .seed = seed, .purpose = purpose, .sub = sub, .position = 0 };
+    return (lathe_rng){.seed = seed, .purpose = purpose, .sub = sub, .position = 0};
 }
 
 uint64_t lathe_rng_u64(lathe_rng *rng) {

@@ -1,5 +1,6 @@
 /* rng_purpose.h - the one table of what random numbers are drawn for (word 0 of Philox's counter).
- * A new use gets a new number here; no room draws outside this table. Words 1 to 3 are in the right column. */
+ * A new use gets a new number here; no room draws outside this table. Words 1 to 3 are in the right column.
+ */
 #ifndef LATHE_BASE_RNG_PURPOSE_H
 #define LATHE_BASE_RNG_PURPOSE_H
 
@@ -23,9 +24,9 @@ enum lathe_rng_purpose {
     LATHE_RNG_WEIGHTS = 32,       /* FNV-1a-32 of the tensor's name, element / 4, 0 */
     LATHE_RNG_EXAMPLE_ORDER = 33, /* R, round of the Feistel network, epoch */
     LATHE_RNG_WINDOW_OFFSET = 34, /* epoch, 0, 0 */
-    LATHE_RNG_DROPOUT = 35,       /* step, token in the global batch, (2 layer + branch) 65536 + channel / 4 */
-    LATHE_RNG_LAB_DATA = 36,      /* sequence, position, block */
-    LATHE_RNG_PROBE_VECTOR = 37,  /* probe, position, block */
+    LATHE_RNG_DROPOUT = 35,      /* step, token in the global batch, (2 layer + branch) 65536 + channel / 4 */
+    LATHE_RNG_LAB_DATA = 36,     /* sequence, position, block */
+    LATHE_RNG_PROBE_VECTOR = 37, /* probe, position, block */
     LATHE_RNG_PROBE_PROMPT = 38,
     LATHE_RNG_TASK_BOOTSTRAP = 39,
     /* tree/ */

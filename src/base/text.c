@@ -199,7 +199,7 @@ void lathe_format_count(int64_t n, char *out, size_t n_out) {
 }
 
 void lathe_format_bytes(int64_t n, char *out, size_t n_out) {
-    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     double x = (double) n;
     size_t u = 0;
     while (fabs(x) >= 1024 && u + 1 < LATHE_LEN(units)) {

@@ -5,9 +5,11 @@
 #include "lathe/base.h"
 
 /* Whole text or nothing; leading and trailing blanks are refused. false: not such a number. */
-bool lathe_parse_int(const char *text, int64_t *out);   /* 4096, -1, 4k, 1e6, 2.5M: k, M, G are powers of 1000 */
-bool lathe_parse_bytes(const char *text, int64_t *out); /* 4096, 64M, 2GiB: K, M, G with or without iB are powers of 1024 */
-bool lathe_parse_real(const char *text, double *out);   /* finite decimal; no hexadecimal, nan or inf */
+bool lathe_parse_int(const char *text,
+                     int64_t *out); /* 4096, -1, 4k, 1e6, 2.5M: k, M, G are powers of 1000 */
+bool lathe_parse_bytes(const char *text,
+                       int64_t *out); /* 4096, 64M, 2GiB: K, M, G with or without iB are powers of 1024 */
+bool lathe_parse_real(const char *text, double *out); /* finite decimal; no hexadecimal, nan or inf */
 
 /* The shortest decimal that reads back as the same double: "0.1", "1e-05", "3". */
 void lathe_format_double(double x, char *out, size_t n_out);

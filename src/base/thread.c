@@ -1,5 +1,5 @@
-/* thread.c - see thread.h. Pieces are handed out by an atomic counter; idle threads wait on a condition, so that
- * a program that computes nothing uses no processor. */
+/* thread.c - see thread.h. Pieces are handed out by an atomic counter; idle threads wait on a condition, so
+ * that a program that computes nothing uses no processor. */
 #include "base/thread.h"
 
 #include <pthread.h>
@@ -115,14 +115,15 @@ int lathe_pool_size(const lathe_pool *pool) {
 }
 
 void lathe_parallel_for(lathe_pool *pool, int64_t n, int64_t grain,
-                        void (*fn)(void *ctx, int worker, int64_t piece, int64_t begin, int64_t end), void *ctx) {
+                        void (*fn)(void *ctx, int worker, int64_t piece, int64_t begin, int64_t end),
+                        void *ctx) {
     if (n <= 0)
         return;
     if (grain < 1)
         grain = 1;
     const int64_t n_pieces = (n - 1) / grain + 1;
     if (!pool || pool->n_started == 0 || n_pieces == 1) {
-        job alone = { .fn = fn, .ctx = ctx, .n = n, .grain = grain, .n_pieces = n_pieces };
+        job alone = {.fn = fn, .ctx = ctx, .n = n, .grain = grain, .n_pieces = n_pieces};
         atomic_init(&alone.next_piece, 0);
         work(&alone, 0);
         return;

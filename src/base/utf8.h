@@ -4,8 +4,8 @@
 
 #include "lathe/base.h"
 
-/* Length in bytes (1 to 4) of the valid character at text, *code its code point; 0 where the bytes are no valid
- * character (overlong, surrogate, over U+10FFFF, cut short). */
+/* Length in bytes (1 to 4) of the valid character at text, *code its code point; 0 where the bytes are no
+ * valid character (overlong, surrogate, over U+10FFFF, cut short). */
 size_t lathe_utf8_next(const char *text, size_t n_bytes, uint32_t *code);
 /* Writes a code point's 1 to 4 bytes; returns how many. */
 size_t lathe_utf8_put(uint32_t code, char out[4]);

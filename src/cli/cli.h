@@ -23,15 +23,16 @@ typedef struct lathe_cli {
     const char *const *positional; /* [n_positional] */
     size_t n_positional;
     const char *verb;
+    const struct lathe_config *config; /* of --config, for structured sections (base/config.h); NULL: none */
 } lathe_cli;
 
 typedef struct lathe_verb {
-    const char *name;    /* "run", "tree learn" */
+    const char *name;           /* "run", "tree learn" */
     const char *const *aliases; /* NULL-terminated or NULL */
-    const char *summary; /* one line for `lathe help` */
-    const char *usage;   /* "lathe eval -m MODEL [-f FILE | -]" */
+    const char *summary;        /* one line for `lathe help` */
+    const char *usage;          /* "lathe eval -m MODEL [-f FILE | -]" */
     const char *examples;
-    const char *schema;  /* "lathe.eval/1" */
+    const char *schema; /* "lathe.eval/1" */
     lathe_option_set options;
     size_t args_size;
     void (*defaults)(void *args); /* fills the zeroed struct */

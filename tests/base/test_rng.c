@@ -12,10 +12,14 @@ static void known_answers(void **state) {
         uint64_t seed;
         uint32_t c[4], out[4];
     } cases[] = {
-        { 0, { 0, 0, 0, 0 }, { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 } },
-        { UINT64_MAX, { UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX }, { 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd } },
-        { 0x299f31d0a4093822ull, { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 }, { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 } },
-        { 42, { 1, 7, 0, 0 }, { 0xdc6af628, 0x2e45efc7, 0x4655c57b, 0xc778ce12 } },
+        {0, {0, 0, 0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+        {UINT64_MAX,
+         {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX},
+         {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+        {0x299f31d0a4093822ull,
+         {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+        {42, {1, 7, 0, 0}, {0xdc6af628, 0x2e45efc7, 0x4655c57b, 0xc778ce12}},
     };
     for (size_t i = 0; i < LATHE_LEN(cases); i++) {
         uint32_t out[4];
@@ -26,7 +30,8 @@ static void known_answers(void **state) {
 
 static void moments_of_the_normal(void **state) {
     (void) state;
-    /* n = 200,000: the mean is N(0, 1/n) and the variance N(1, 2/n); 5 standard errors, false alarm < 1.2e-6. */
+    /* n = 200,000: the mean is N(0, 1/n) and the variance N(1, 2/n); 5 standard errors, false alarm < 1.2e-6.
+     */
     enum { N = 200000 };
     lathe_rng rng = lathe_rng_new(1, 36, 0);
     double sum = 0, sum2 = 0;
@@ -42,7 +47,7 @@ static void moments_of_the_normal(void **state) {
 static void moments_of_the_gamma(void **state) {
     (void) state;
     enum { N = 200000 };
-    static const double shapes[] = { 0.3, 1.0, 4.5 };
+    static const double shapes[] = {0.3, 1.0, 4.5};
     for (size_t k = 0; k < LATHE_LEN(shapes); k++) {
         lathe_rng rng = lathe_rng_new(2, 36, (uint32_t) k);
         double sum = 0;
@@ -56,7 +61,7 @@ static void permutations_are_permutations(void **state) {
     (void) state;
     lathe_rng rng = lathe_rng_new(3, 36, 0);
     int32_t p[100];
-    int seen[100] = { 0 };
+    int seen[100] = {0};
     lathe_rng_permutation(&rng, p, 100);
     for (int i = 0; i < 100; i++)
         seen[p[i]]++;
@@ -66,9 +71,9 @@ static void permutations_are_permutations(void **state) {
 
 static void zero_weights_are_never_drawn(void **state) {
     (void) state;
-    const double w[] = { 0.0, 1.0, 0.0, 3.0, 0.0 };
+    const double w[] = {0.0, 1.0, 0.0, 3.0, 0.0};
     lathe_rng rng = lathe_rng_new(4, 36, 0);
-    int counts[5] = { 0 };
+    int counts[5] = {0};
     for (int i = 0; i < 40000; i++)
         counts[lathe_rng_categorical(&rng, w, 5)]++;
     assert_int_equal(counts[0] + counts[2] + counts[4], 0);

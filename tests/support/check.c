@@ -22,7 +22,8 @@ void check_near_rel_(double actual, double expected, double tol, const char *fil
     _fail(file, line);
 }
 
-void check_array_(const double *actual, const double *expected, size_t n, double tol, const char *file, int line) {
+void check_array_(const double *actual, const double *expected, size_t n, double tol, const char *file,
+                  int line) {
     for (size_t i = 0; i < n; i++) {
         if (fabs(actual[i] - expected[i]) <= tol)
             continue;
@@ -43,8 +44,9 @@ const char *shared_file(const char *relative) {
     static int next = 0;
     const char *root = getenv("LATHE_SHARED");
     char *path = paths[next++ % 8];
-    const int n = root && *root ? snprintf(path, sizeof paths[0], "%s/%s", root, relative)
-                                : snprintf(path, sizeof paths[0], "%s/../shared/%s", LATHE_SOURCE_DIR, relative);
+    const int n = root && *root
+                      ? snprintf(path, sizeof paths[0], "%s/%s", root, relative)
+                      : snprintf(path, sizeof paths[0], "%s/../shared/%s", LATHE_SOURCE_DIR, relative);
     struct stat info;
     if (n < 0 || (size_t) n >= sizeof paths[0] || stat(path, &info) != 0)
         return NULL;
@@ -73,8 +75,8 @@ const char *temp_file(const char *suffix) {
         atexit(remove_temp_files);
     const char *dir = getenv("TMPDIR");
     char *path = temp_paths[n_temp % 64];
-    const int n = snprintf(path, sizeof temp_paths[0], "%s/lathe-test-%ld-%d%s", dir && *dir ? dir : "/tmp", (long) getpid(),
-                           n_temp, suffix);
+    const int n = snprintf(path, sizeof temp_paths[0], "%s/lathe-test-%ld-%d%s", dir && *dir ? dir : "/tmp",
+                           (long) getpid(), n_temp, suffix);
     n_temp++;
     assert_true(n > 0 && (size_t) n < sizeof temp_paths[0]);
     return path;

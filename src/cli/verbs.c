@@ -1,0 +1,13 @@
+/* verbs.c - the table of verbs: one line each, in the order of `lathe help`. */
+#include "cli/cli.h"
+
+extern const lathe_verb lathe_verb_help;
+extern const lathe_verb lathe_verb_version;
+extern const lathe_verb lathe_verb_completion;
+
+const lathe_verb *const lathe_verbs[] = {
+    &lathe_verb_help,
+    &lathe_verb_version,
+    &lathe_verb_completion,
+};
+const size_t lathe_n_verbs = LATHE_LEN(lathe_verbs);
