@@ -1,0 +1,28 @@
+# cmake --install: program, libraries, headers, lathe.pc, CMake package, man page, completion.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+install(TARGETS lathe_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+set_target_properties(lathe_shared PROPERTIES EXPORT_NAME lathe)
+install(TARGETS lathe_shared EXPORT lathe-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES ${PROJECT_BINARY_DIR}/liblathe.a DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(EXPORT lathe-targets NAMESPACE lathe:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/lathe)
+configure_file(cmake/lathe-config.cmake.in lathe-config.cmake @ONLY)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/lathe-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/lathe-config.cmake ${PROJECT_BINARY_DIR}/lathe-config-version.cmake
+    DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/lathe)
+install(FILES include/lathe.h DESTINATION include)
+install(DIRECTORY include/lathe DESTINATION include FILES_MATCHING PATTERN "*.h")
+# The prefix is known at install time only, and the pages come from the program itself.
+install(CODE "
+    set(CMAKE_INSTALL_LIBDIR \"${CMAKE_INSTALL_LIBDIR}\")
+    set(PROJECT_VERSION \"${PROJECT_VERSION}\")
+    configure_file(\"${PROJECT_SOURCE_DIR}/cmake/lathe.pc.in\" \"${PROJECT_BINARY_DIR}/lathe.pc\" @ONLY)
+    execute_process(COMMAND \"${PROJECT_BINARY_DIR}/lathe\" help --man OUTPUT_FILE \"${PROJECT_BINARY_DIR}/lathe.1\")
+    foreach(shell bash zsh fish)
+        execute_process(COMMAND \"${PROJECT_BINARY_DIR}/lathe\" completion \${shell} OUTPUT_FILE \"${PROJECT_BINARY_DIR}/completion.\${shell}\")
+    endforeach()")
+install(FILES ${PROJECT_BINARY_DIR}/lathe.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+install(FILES ${PROJECT_BINARY_DIR}/lathe.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+install(FILES ${PROJECT_BINARY_DIR}/completion.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME lathe)
+install(FILES ${PROJECT_BINARY_DIR}/completion.zsh DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions RENAME _lathe)
+install(FILES ${PROJECT_BINARY_DIR}/completion.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d RENAME lathe.fish)
