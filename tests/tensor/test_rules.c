@@ -1,0 +1,436 @@
+/* Every rule by three independent facts: the adjoint identity <ybar, J v> = <J^T ybar, v>, central
+ * differences of the value, and for second derivatives <u, H v> = <v, H u> with central differences of the
+ * gradient. */
+#include "support/check.h"
+
+#include <ggml-cpu.h>
+#include <ggml.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lathe/tensor.h"
+
+typedef struct ggml_tensor T;
+typedef struct ggml_context C;
+
+#define MAX_IN 3
+
+/* One op: input shapes (0: no input) and how the output is made. */
+enum {
+    POSITIVE = 1,
+    /* inputs in [0.5, 1.5] */ KINKS = 2 /* piecewise linear: no second derivative to speak of */
+};
+
+typedef struct op_case {
+    const char *name;
+    int64_t shape[MAX_IN][4];
+    T *(*make)(C *ctx, T *const *x);
+    unsigned flags;
+} op_case;
+
+/* --- Cases ---------------------------------------------------------------------------------------- */
+
+#define UNARY(name, call)                                                                                    \
+    static T *make_##name(C *c, T *const *x) {                                                               \
+        return call;                                                                                         \
+    }
+UNARY(add, ggml_add(c, x[0], x[1]))
+UNARY(sub, ggml_sub(c, x[0], x[1]))
+UNARY(mul, ggml_mul(c, x[0], x[1]))
+UNARY(square, ggml_mul(c, x[0], x[0]))
+UNARY(div, ggml_div(c, x[0], x[1]))
+UNARY(scale, ggml_scale_bias(c, x[0], -1.7f, 0.3f))
+UNARY(sqr, ggml_sqr(c, x[0]))
+UNARY(sqrt, ggml_sqrt(c, x[0]))
+UNARY(log, ggml_log(c, x[0]))
+UNARY(sin, ggml_sin(c, x[0]))
+UNARY(cos, ggml_cos(c, x[0]))
+UNARY(exp, ggml_exp(c, x[0]))
+UNARY(tanh, ggml_tanh(c, x[0]))
+UNARY(sigmoid, ggml_sigmoid(c, x[0]))
+UNARY(silu, ggml_silu(c, x[0]))
+UNARY(gelu_erf, ggml_gelu_erf(c, x[0]))
+UNARY(elu, ggml_elu(c, x[0]))
+UNARY(softplus, ggml_softplus(c, x[0]))
+UNARY(relu, ggml_relu(c, x[0]))
+UNARY(leaky, ggml_leaky_relu(c, x[0], 0.1f, false))
+UNARY(neg, ggml_neg(c, x[0]))
+UNARY(clamp, ggml_clamp(c, ggml_scale(c, x[0], 1.0f), -0.7f, 0.8f))
+UNARY(softcap, ggml_scale(c, ggml_tanh(c, ggml_scale(c, x[0], 0.5f)), 2.0f))
+UNARY(swiglu, ggml_swiglu(c, x[0]))
+UNARY(swiglu_split, ggml_swiglu_split(c, x[0], x[1]))
+UNARY(geglu_erf, ggml_geglu_erf_split(c, x[0], x[1]))
+UNARY(sum, ggml_sum(c, x[0]))
+UNARY(sum_rows, ggml_sum_rows(c, x[0]))
+UNARY(mean, ggml_mean(c, x[0]))
+UNARY(repeat, ggml_repeat_4d(c, x[0], 6, 4, 2, 2))
+UNARY(concat, ggml_concat(c, x[0], x[1], 1))
+UNARY(permute, ggml_cont(c, ggml_permute(c, x[0], 2, 0, 3, 1)))
+UNARY(transpose, ggml_mul(c, ggml_cont(c, ggml_transpose(c, x[0])), x[1]))
+UNARY(reshape, ggml_sqr(c, ggml_reshape_3d(c, x[0], 2, 3, 4)))
+UNARY(view, ggml_mul(c, ggml_cont(c, ggml_view_2d(c, x[0], 2, 4, x[0]->nb[1], 4)),
+                     ggml_cont(c, ggml_view_2d(c, x[0], 2, 4, x[0]->nb[1], 16))))
+UNARY(view_of_view, ggml_sqr(c, ggml_cont(c, ggml_view_2d(c, ggml_view_2d(c, x[0], 4, 4, x[0]->nb[1], 4), 2,
+                                                          3, x[0]->nb[1], 4 + x[0]->nb[1]))))
+UNARY(acc, ggml_acc(c, x[0], x[1], x[0]->nb[1], x[0]->nb[2], x[0]->nb[3], 4))
+UNARY(pad, ggml_sqr(c, ggml_pad_ext(c, x[0], 1, 2, 0, 1, 0, 0, 0, 0)))
+UNARY(rms, ggml_rms_norm(c, x[0], 1e-5f))
+UNARY(norm, ggml_norm(c, x[0], 1e-5f))
+UNARY(group_norm, ggml_group_norm(c, x[0], 2, 1e-5f))
+UNARY(l2, ggml_l2_norm(c, x[0], 1e-6f))
+UNARY(softmax, ggml_soft_max_ext(c, x[0], NULL, 0.5f, 0.0f))
+UNARY(mul_mat, ggml_mul_mat(c, x[0], x[1]))
+UNARY(out_prod, ggml_out_prod(c, x[0], x[1]))
+UNARY(diag_mask, ggml_soft_max(c, ggml_diag_mask_inf(c, x[0], 1)))
+UNARY(pool_avg, ggml_sqr(c, ggml_pool_2d(c, x[0], GGML_OP_POOL_AVG, 2, 2, 2, 2, 0, 0)))
+UNARY(pool_max, ggml_sqr(c, ggml_pool_2d(c, x[0], GGML_OP_POOL_MAX, 2, 2, 2, 2, 0, 0)))
+UNARY(pool_1d, ggml_sqr(c, ggml_pool_1d(c, x[0], GGML_OP_POOL_AVG, 2, 2, 0)))
+UNARY(upscale, ggml_sqr(c, ggml_upscale(c, x[0], 2, GGML_SCALE_MODE_NEAREST)))
+UNARY(conv_t1, ggml_conv_transpose_1d(c, x[0], x[1], 2, 0, 1))
+UNARY(conv_t2, ggml_conv_transpose_2d_p0(c, x[0], x[1], 2))
+UNARY(conv2, ggml_conv_2d(c, x[0], x[1], 2, 1, 1, 1, 1, 1))
+
+static T *ids(C *c, int n, const int32_t *value) {
+    T *t = ggml_new_tensor_1d(c, GGML_TYPE_I32, n);
+    memcpy(t->data, value, (size_t) n * 4);
+    return t;
+}
+static T *make_rows(C *c, T *const *x) { /* row 2 twice: contributions add */
+    return ggml_sqr(c, ggml_get_rows(c, x[0], ids(c, 4, (int32_t[]){2, 0, 2, 1})));
+}
+static T *make_rope(C *c, T *const *x) {
+    T *r = ggml_rope_ext(c, x[0], ids(c, 3, (int32_t[]){0, 3, 7}), NULL, 4, GGML_ROPE_TYPE_NEOX, 0, 10000.0f,
+                         1.0f, 0.0f, 1.0f, 0.0f, 0.0f);
+    return ggml_sqr(c, r);
+}
+static T *make_rope_normal(C *c, T *const *x) {
+    T *r = ggml_rope_ext(c, x[0], ids(c, 3, (int32_t[]){0, 3, 7}), NULL, 6, 0, 0, 10000.0f, 0.25f, 1.0f, 1.0f,
+                         32.0f, 1.0f);
+    return ggml_sqr(c, r);
+}
+static T *make_conv1(C *c, T *const *x) {
+    T *col = ggml_im2col(c, x[0], x[1], 1, 0, 1, 0, 2, 0, false, GGML_TYPE_F32);
+    return ggml_mul_mat(c, ggml_reshape_2d(c, col, col->ne[0], col->ne[1]),
+                        ggml_reshape_2d(c, x[0], 3 * 2, 4));
+}
+static T *make_ce(C *c, T *const *x) { /* second row ignored */
+    T *labels = ggml_new_tensor_2d(c, GGML_TYPE_F32, 5, 3);
+    memset(labels->data, 0, ggml_nbytes(labels));
+    ((float *) labels->data)[1] = 1.0f;
+    ((float *) labels->data)[14] = 1.0f;
+    return ggml_cross_entropy_loss(c, x[0], labels);
+}
+static T *make_masked(C *c, T *const *x) {
+    T *mask = ggml_new_tensor_2d(c, GGML_TYPE_F32, 4, 4);
+    for (int i = 0; i < 16; i++)
+        ((float *) mask->data)[i] = i % 4 > i / 4 ? -INFINITY : -0.1f * (float) (i / 4 - i % 4);
+    return ggml_soft_max_ext(c, x[0], mask, 0.7f, 8.0f);
+}
+
+static const op_case cases[] = {
+    {"add", {{5, 3, 2, 1}, {5, 1, 1, 1}}, make_add, 0},
+    {"sub", {{5, 3, 2, 1}, {5, 3, 1, 1}}, make_sub, 0},
+    {"mul", {{5, 3, 2, 1}, {1, 3, 2, 1}}, make_mul, 0},
+    {"square", {{5, 3, 1, 1}}, make_square, 0},
+    {"div", {{5, 3, 2, 1}, {1, 3, 1, 1}}, make_div, POSITIVE},
+    {"scale", {{5, 3, 1, 1}}, make_scale, 0},
+    {"sqr", {{7, 1, 1, 1}}, make_sqr, 0},
+    {"sqrt", {{7, 2, 1, 1}}, make_sqrt, POSITIVE},
+    {"log", {{7, 2, 1, 1}}, make_log, POSITIVE},
+    {"sin", {{7, 2, 1, 1}}, make_sin, 0},
+    {"cos", {{7, 2, 1, 1}}, make_cos, 0},
+    {"exp", {{7, 2, 1, 1}}, make_exp, 0},
+    {"tanh", {{7, 2, 1, 1}}, make_tanh, 0},
+    {"sigmoid", {{7, 2, 1, 1}}, make_sigmoid, 0},
+    {"silu", {{7, 2, 1, 1}}, make_silu, 0},
+    {"gelu_erf", {{7, 2, 1, 1}}, make_gelu_erf, 0},
+    {"elu", {{7, 2, 1, 1}}, make_elu, POSITIVE},
+    {"softplus", {{7, 2, 1, 1}}, make_softplus, 0},
+    {"relu", {{7, 2, 1, 1}}, make_relu, KINKS},
+    {"leaky", {{7, 2, 1, 1}}, make_leaky, KINKS},
+    {"neg", {{7, 2, 1, 1}}, make_neg, 0},
+    {"clamp", {{7, 2, 1, 1}}, make_clamp, KINKS},
+    {"softcap", {{7, 2, 1, 1}}, make_softcap, 0},
+    {"swiglu", {{8, 3, 1, 1}}, make_swiglu, 0},
+    {"swiglu_split", {{4, 3, 1, 1}, {4, 3, 1, 1}}, make_swiglu_split, 0},
+    {"geglu_erf", {{4, 3, 1, 1}, {4, 3, 1, 1}}, make_geglu_erf, 0},
+    {"sum", {{4, 3, 2, 1}}, make_sum, 0},
+    {"sum_rows", {{4, 3, 2, 1}}, make_sum_rows, 0},
+    {"mean", {{4, 3, 2, 1}}, make_mean, 0},
+    {"repeat", {{3, 2, 1, 2}}, make_repeat, 0},
+    {"concat", {{3, 2, 2, 1}, {3, 4, 2, 1}}, make_concat, 0},
+    {"permute", {{2, 3, 4, 2}}, make_permute, 0},
+    {"transpose", {{3, 4, 1, 1}, {4, 3, 1, 1}}, make_transpose, 0},
+    {"reshape", {{4, 6, 1, 1}}, make_reshape, 0},
+    {"view", {{6, 4, 1, 1}}, make_view, 0},
+    {"view of view", {{6, 4, 1, 1}}, make_view_of_view, 0},
+    {"acc", {{5, 3, 1, 1}, {2, 2, 1, 1}}, make_acc, 0},
+    {"pad", {{3, 2, 2, 1}}, make_pad, 0},
+    {"get_rows", {{3, 4, 1, 1}}, make_rows, 0},
+    {"rms_norm", {{6, 3, 2, 1}}, make_rms, 0},
+    {"norm", {{6, 3, 1, 1}}, make_norm, 0},
+    {"group_norm", {{3, 2, 4, 2}}, make_group_norm, 0},
+    {"l2_norm", {{6, 3, 1, 1}}, make_l2, 0},
+    {"softmax", {{6, 3, 2, 1}}, make_softmax, 0},
+    {"softmax masked, ALiBi", {{4, 4, 2, 1}}, make_masked, 0},
+    {"diag_mask_inf", {{4, 3, 1, 1}}, make_diag_mask, 0},
+    {"cross_entropy", {{5, 3, 1, 1}}, make_ce, 0},
+    {"rope neox, partial", {{6, 2, 3, 1}}, make_rope, 0},
+    {"rope yarn", {{6, 2, 3, 1}}, make_rope_normal, 0},
+    {"mul_mat", {{6, 3, 1, 1}, {6, 4, 1, 1}}, make_mul_mat, 0},
+    {"mul_mat folded", {{6, 3, 1, 1}, {6, 4, 2, 2}}, make_mul_mat, 0},
+    {"mul_mat grouped heads", {{6, 3, 2, 2}, {6, 4, 6, 2}}, make_mul_mat, 0},
+    {"out_prod", {{4, 5, 1, 1}, {3, 5, 1, 1}}, make_out_prod, 0},
+    {"conv_1d", {{3, 2, 4, 1}, {8, 2, 1, 1}}, make_conv1, 0},
+    {"conv_2d", {{3, 2, 2, 3}, {7, 5, 2, 2}}, make_conv2, 0},
+    {"conv_transpose_1d", {{3, 4, 2, 1}, {5, 2, 1, 1}}, make_conv_t1, 0},
+    {"conv_transpose_2d", {{3, 3, 2, 3}, {4, 3, 3, 1}}, make_conv_t2, 0},
+    {"pool_2d avg", {{6, 4, 2, 1}}, make_pool_avg, 0},
+    {"pool_2d max", {{6, 4, 2, 1}}, make_pool_max, KINKS},
+    {"pool_1d", {{6, 4, 1, 1}}, make_pool_1d, 0},
+    {"upscale", {{3, 2, 2, 1}}, make_upscale, 0},
+};
+
+/* --- Harness -------------------------------------------------------------------------------------- */
+
+static C *context(void) {
+    C *c = ggml_init((struct ggml_init_params){.mem_size = 32u << 20});
+    assert_non_null(c);
+    return c;
+}
+static void compute(C *c, T *const *out, int n) {
+    struct ggml_cgraph *g = ggml_new_graph_custom(c, 8192, false);
+    for (int i = 0; i < n; i++)
+        ggml_build_forward_expand(g, out[i]);
+    assert_int_equal(ggml_graph_compute_with_ctx(c, g, 1), GGML_STATUS_SUCCESS);
+}
+static double dot(const T *a, const T *b) {
+    double s = 0;
+    for (int64_t i = 0; i < ggml_nelements(a); i++)
+        s += (double) ((float *) a->data)[i] * ((float *) b->data)[i];
+    return s;
+}
+static double size(const T *a, const T *b) { /* sum of absolute products: the scale of dot's rounding */
+    double s = 1e-12;
+    for (int64_t i = 0; i < ggml_nelements(a); i++)
+        s += fabs((double) ((float *) a->data)[i] * ((float *) b->data)[i]);
+    return s;
+}
+static T *random_like(C *c, const int64_t *ne, lathe_rng *rng, bool positive) {
+    T *t = ggml_new_tensor_4d(c, GGML_TYPE_F32, ne[0], ne[1], ne[2], ne[3]);
+    for (int64_t i = 0; i < ggml_nelements(t); i++)
+        ((float *) t->data)[i] =
+            (float) (positive ? 0.5 + lathe_rng_uniform(rng) : 0.9 * lathe_rng_normal(rng));
+    return t;
+}
+
+typedef struct problem {
+    C *c;
+    T *x[MAX_IN], *u[MAX_IN], *v[MAX_IN], *weight, *y, *value;
+    int n;
+} problem;
+
+/* value = sum(weight * y(x)), with random directions u and v. */
+static problem make(const op_case *oc) {
+    problem p = {.c = context()};
+    lathe_rng rng = lathe_rng_new(7, 37, 0), noise = lathe_rng_new(8, 37, 0);
+    for (; p.n < MAX_IN && oc->shape[p.n][0] != 0; p.n++)
+        p.x[p.n] = random_like(p.c, oc->shape[p.n], &rng, oc->flags & POSITIVE);
+    for (int i = 0; i < p.n; i++) {
+        p.u[i] = random_like(p.c, oc->shape[i], &noise, false);
+        p.v[i] = random_like(p.c, oc->shape[i], &noise, false);
+    }
+    p.y = oc->make(p.c, p.x);
+    p.weight = random_like(p.c, p.y->ne, &noise, false);
+    p.value = ggml_sum(p.c, ggml_mul(p.c, ggml_cont(p.c, p.y), p.weight));
+    return p;
+}
+static void shift(problem *p, double h) {
+    for (int i = 0; i < p->n; i++)
+        for (int64_t k = 0; k < ggml_nelements(p->x[i]); k++)
+            ((float *) p->x[i]->data)[k] += (float) h * ((float *) p->v[i]->data)[k];
+}
+
+static void first_order(void **state) {
+    (void) state;
+    for (size_t k = 0; k < LATHE_LEN(cases); k++) {
+        problem p = make(&cases[k]);
+        lathe_error err = {0};
+        T *grads[MAX_IN], *fused[MAX_IN], *tangent, *out[2 * MAX_IN + 2];
+        check_ok(lathe_tensor_vjp(p.c, &p.y, &p.weight, 1, p.x, (size_t) p.n, NULL, grads, &err), err);
+        check_ok(lathe_tensor_vjp(p.c, &p.y, &p.weight, 1, p.x, (size_t) p.n,
+                                  &(lathe_diff_opts){.fused = true}, fused, &err),
+                 err);
+        check_ok(lathe_tensor_jvp(p.c, &p.y, 1, p.x, p.v, (size_t) p.n, &tangent, &err), err);
+        tangent = ggml_cont(p.c, tangent);
+        int n = 0;
+        for (int i = 0; i < p.n; i++) {
+            out[n++] = grads[i];
+            out[n++] = fused[i];
+        }
+        out[n++] = tangent;
+        out[n++] = p.value;
+        compute(p.c, out, n);
+        double back = 0, back_fused = 0, forward = dot(tangent, p.weight), scale = size(tangent, p.weight);
+        for (int i = 0; i < p.n; i++) {
+            assert_true(ggml_are_same_shape(grads[i], p.x[i]));
+            back += dot(grads[i], p.v[i]);
+            back_fused += dot(fused[i], p.v[i]);
+        }
+        const double h = 4e-3;
+        shift(&p, h);
+        compute(p.c, &p.value, 1);
+        double up = ((float *) p.value->data)[0];
+        shift(&p, -2 * h);
+        compute(p.c, &p.value, 1);
+        double slope = (up - ((float *) p.value->data)[0]) / (2 * h);
+        if (fabs(back - forward) > 2e-5 * scale || fabs(back_fused - forward) > 2e-5 * scale ||
+            fabs(slope - forward) > 2e-3 * scale)
+            fail_msg("%s: J^T %.9g (fused %.9g), J %.9g, difference %.9g", cases[k].name, back, back_fused,
+                     forward, slope);
+        ggml_free(p.c);
+    }
+}
+
+static void second_order(void **state) {
+    (void) state;
+    for (size_t k = 0; k < LATHE_LEN(cases); k++) {
+        problem p = make(&cases[k]);
+        lathe_error err = {0};
+        T *grads[MAX_IN], *hv[MAX_IN], *hu[MAX_IN], *out[3 * MAX_IN];
+        T *squared = ggml_sum(p.c, ggml_sqr(p.c, ggml_add(p.c, ggml_cont(p.c, p.y), p.weight)));
+        check_ok(lathe_tensor_hvp(p.c, squared, p.x, p.v, (size_t) p.n, grads, hv, &err), err);
+        check_ok(lathe_tensor_hvp(p.c, squared, p.x, p.u, (size_t) p.n, NULL, hu, &err), err);
+        for (int i = 0; i < p.n; i++) {
+            out[i] = grads[i] = ggml_cont(p.c, grads[i]);
+            out[p.n + i] = hv[i] = ggml_cont(p.c, hv[i]);
+            out[2 * p.n + i] = hu[i] = ggml_cont(p.c, hu[i]);
+        }
+        compute(p.c, out, 3 * p.n);
+        double uhv = 0, vhu = 0, scale = 0, up = 0, down = 0;
+        for (int i = 0; i < p.n; i++) {
+            uhv += dot(p.u[i], hv[i]);
+            vhu += dot(p.v[i], hu[i]);
+            scale += size(p.u[i], hv[i]) + size(p.v[i], hu[i]);
+        }
+        const double h = 4e-3;
+        shift(&p, h);
+        compute(p.c, grads, p.n);
+        for (int i = 0; i < p.n; i++)
+            up += dot(grads[i], p.u[i]);
+        shift(&p, -2 * h);
+        compute(p.c, grads, p.n);
+        for (int i = 0; i < p.n; i++)
+            down += dot(grads[i], p.u[i]);
+        double slope = (up - down) / (2 * h);
+        if (fabs(uhv - vhu) > 1e-4 * scale || (!(cases[k].flags & KINKS) && fabs(slope - uhv) > 4e-3 * scale))
+            fail_msg("%s: <u,Hv> %.9g, <v,Hu> %.9g, difference %.9g", cases[k].name, uhv, vhu, slope);
+        ggml_free(p.c);
+    }
+}
+
+/* Values of PyTorch's autograd: x = (1, 2, -1), g = (.5, -1, 2), eps 1e-5. */
+static void known_numbers(void **state) {
+    (void) state;
+    const struct {
+        T *(*make)(C *, T *const *);
+        double dx[3], tol;
+    } known[] = {
+        {make_rms, {.7660284, .1178467, 1.0017342}, 2e-6},
+        {make_norm, {.2577137, -.1718169, -.0858968}, 2e-6},
+        {make_softmax, {.1055653, -.2358643, .1302990}, 1e-6},
+        {make_softcap, {.3932239, -.4199743, 1.5728955}, 1e-6},
+        {make_gelu_erf, {.5 * 1.08331547, -1.08523180, 2 * -.08331547}, 2e-6},
+        {make_silu, {.5 * .92767051, -1.09078425, 2 * .07232949}, 2e-6},
+    };
+    for (size_t k = 0; k < LATHE_LEN(known); k++) {
+        C *c = context();
+        lathe_error err = {0};
+        T *x = ggml_new_tensor_1d(c, GGML_TYPE_F32, 3), *g = ggml_new_tensor_1d(c, GGML_TYPE_F32, 3), *dx;
+        memcpy(x->data, (float[]){1, 2, -1}, 12);
+        memcpy(g->data, (float[]){.5f, -1, 2}, 12);
+        T *y = known[k].make(c, &x);
+        check_ok(lathe_tensor_vjp(c, &y, &g, 1, &x, 1, NULL, &dx, &err), err);
+        compute(c, &dx, 1);
+        for (int i = 0; i < 3; i++)
+            check_near(((float *) dx->data)[i], known[k].dx[i], known[k].tol);
+        ggml_free(c);
+    }
+}
+
+/* learning.md E.g.1: logistic regression, loss, gradient and Hessian-vector product by hand. */
+static void logistic_regression(void **state) {
+    (void) state;
+    C *c = context();
+    lathe_error err = {0};
+    T *x = ggml_new_tensor_2d(c, GGML_TYPE_F32, 2, 3), *w = ggml_new_tensor_1d(c, GGML_TYPE_F32, 2);
+    T *v = ggml_new_tensor_1d(c, GGML_TYPE_F32, 2), *sign = ggml_new_tensor_1d(c, GGML_TYPE_F32, 3), *g, *hv,
+      *out[2];
+    memcpy(x->data, (float[]){1, 2, 0, 1, 3, -1}, 24);
+    memcpy(w->data, (float[]){.5f, -.25f}, 8);
+    memcpy(v->data, (float[]){1, -2}, 8);
+    memcpy(sign->data, (float[]){-1, 1, -1}, 12); /* y = 1, 0, 1 */
+    T *margin = ggml_mul(c, ggml_reshape_1d(c, ggml_mul_mat(c, x, w), 3), sign);
+    T *loss = ggml_scale(c, ggml_sum(c, ggml_softplus(c, margin)), 1.0f / 3);
+    check_ok(lathe_tensor_hvp(c, loss, &w, &v, 1, &g, &hv, &err), err);
+    out[0] = g = ggml_cont(c, g);
+    out[1] = hv;
+    compute(c, out, 2);
+    check_near(((float *) loss->data)[0], .4764369170, 1e-6);
+    check_near(((float *) g->data)[0], -.314714, 1e-6);
+    check_near(((float *) g->data)[1], -.138043, 1e-6);
+    check_near(((float *) hv->data)[0], .380646, 2e-6);
+    check_near(((float *) hv->data)[1], -.874305, 2e-6);
+    ggml_free(c);
+}
+
+/* A missing rule and an op in place are errors that name the op; a rule that is wrong is caught by the
+ * identity. */
+static void refusals(void **state) {
+    (void) state;
+    C *c = context();
+    lathe_error err = {0};
+    T *x = ggml_new_tensor_2d(c, GGML_TYPE_F32, 4, 4), *g;
+    T *loss = ggml_sum(c, ggml_cumsum(c, x));
+    assert_int_equal(lathe_tensor_grad(c, loss, &x, 1, NULL, &g, &err), LATHE_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "CUMSUM"));
+    loss = ggml_sum(c, ggml_scale_inplace(c, ggml_sqr(c, x), 2.0f));
+    assert_int_equal(lathe_tensor_grad(c, loss, &x, 1, NULL, &g, &err), LATHE_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "in place"));
+    assert_int_equal(lathe_tensor_grad(c, ggml_sqr(c, x), &x, 1, NULL, &g, &err), LATHE_ERR_ARG);
+    ggml_free(c);
+}
+
+/* Negative: rope's VJP with the forward rotation, and the norm rule without its second term, break the
+ * identity. */
+static void wrong_rules_are_seen(void **state) {
+    (void) state;
+    for (int which = 0; which < 2; which++) {
+        C *c = context();
+        lathe_error err = {0};
+        lathe_rng rng = lathe_rng_new(3, 37, 0);
+        T *x = random_like(c, (int64_t[]){6, 2, 3, 1}, &rng, false), *v = random_like(c, x->ne, &rng, false);
+        T *g = random_like(c, x->ne, &rng, false), *pos = ids(c, 3, (int32_t[]){1, 3, 7}), *jv, *bad, *out[2];
+        T *y = which == 0 ? ggml_rope(c, x, pos, 6, 0) : ggml_rms_norm(c, x, 1e-5f);
+        check_ok(lathe_tensor_jvp(c, &y, 1, &x, &v, 1, &jv, &err), err);
+        bad = which == 0 ? ggml_rope(c, g, pos, 6, 0)
+                         : ggml_div(c, g,
+                                    ggml_sqrt(c, ggml_scale_bias(c, ggml_sum_rows(c, ggml_sqr(c, x)),
+                                                                 1.0f / 6, 1e-5f)));
+        out[0] = jv;
+        out[1] = bad;
+        compute(c, out, 2);
+        assert_true(fabs(dot(jv, g) - dot(bad, v)) > 1e-3 * size(jv, g));
+        ggml_free(c);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(first_order),   cmocka_unit_test(second_order),
+        cmocka_unit_test(known_numbers), cmocka_unit_test(logistic_regression),
+        cmocka_unit_test(refusals),      cmocka_unit_test(wrong_rules_are_seen),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
