@@ -210,6 +210,57 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_context_tap(lathe_context *context,
                                                          void (*fn)(void *user, const lathe_tap_view *view),
                                                          void *user, lathe_error *err);
 
+/* --- Model files --------------------------------------------------------------------------------- */
+
+typedef struct lathe_quantize_params {
+    size_t struct_size;
+    const char *type;  /**< "q4_K", "q8_0", "f16", ...: any that needs no importance matrix */
+    bool mix;          /**< attn_v and ffn_down of the outer and every third layer in q6_K */
+    int32_t n_threads; /**< 0: the cores there are; the result does not depend on it */
+    lathe_logger logger;
+    lathe_progress progress;
+} lathe_quantize_params;
+
+typedef struct lathe_quantize_result {
+    int64_t bytes_in, bytes_out; /**< of the files */
+    int32_t n_types;
+    struct {
+        const char *type;
+        int32_t n_tensors;
+    } types[48]; /**< [n_types] of the new file */
+} lathe_quantize_result;
+
+LATHE_API lathe_quantize_params lathe_quantize_params_default(void);
+
+/** Writes the GGUF file `in` with other tensor types to `out`. Any type that can be dequantised is a source.
+ * Vectors, norms, position embeddings and routers stay as they are; output.weight, and token_embd.weight where
+ * it is the output too, become q6_K (q8_0 where the target is q8_0 or the row is no multiple of 256); rows that
+ * no block of the type divides take a type of smaller blocks. NUMERIC names a tensor with NaN or infinity. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_model_quantize(const char *in, const char *out,
+                                                            const lathe_quantize_params *params,
+                                                            lathe_quantize_result *result, lathe_error *err);
+
+typedef struct lathe_synth_params {
+    size_t struct_size;
+    const char *arch;  /**< family: "llama", "gemma2", ... */
+    const char *shape; /**< "1M", "10M", "100M", "1B", "8B" */
+    const char *type;  /**< of the matrices; the rules of lathe_model_quantize */
+    uint64_t seed;
+    int32_t n_threads; /**< 0: the cores there are; the result does not depend on it */
+    lathe_progress progress;
+} lathe_synth_params;
+
+typedef struct lathe_synth_result {
+    int64_t n_params, bytes;
+} lathe_synth_result;
+
+LATHE_API lathe_synth_params lathe_synth_params_default(void);
+
+/** Writes a model with seeded random weights and a tokenizer: the same bytes for the same family, shape, type
+ * and seed. Never holds more than a piece of one tensor. Source: engine.md 4.4. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_model_synth(const char *path, const lathe_synth_params *params,
+                                                         lathe_synth_result *result, lathe_error *err);
+
 #ifdef __cplusplus
 }
 #endif
