@@ -1,5 +1,6 @@
 /* synth.c - a model with random weights, generated and quantised piece by piece on all threads. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +10,7 @@
 #include "lathe/model.h"
 #include "model/convert.h"
 #include "model/random_weights.h"
-#include "model/synth_family.h"
+#include "model/synth.h"
 
 enum { PIECE_VALUES = 1 << 21, GRAIN_VALUES = 1 << 14 };
 
@@ -35,20 +36,107 @@ static void fill(void *ctx, int worker, int64_t piece, int64_t begin, int64_t en
         w->out[i] = w->shift + w->scale * w->out[i];
 }
 
-static float scale_of(const lathe_synth_tensor *t, int32_t n_layer) {
-    switch (t->init) {
-    case LATHE_SYNTH_RESIDUAL:
-        return (float) (1 / sqrt(2.0 * n_layer * (double) t->ne[0]));
-    case LATHE_SYNTH_EMBED:
-        return 0.02f;
-    case LATHE_SYNTH_NORM:
-    case LATHE_SYNTH_BIAS:
+float lathe_synth_scale(const lathe_desc *desc, const lathe_desc_tensor *t, float *mean) {
+    *mean = t->role == LATHE_ROLE_NORM || t->role == LATHE_ROLE_TABLE ? 1.0f : 0.0f;
+    switch (t->role) {
+    case LATHE_ROLE_RESIDUAL:
+        return (float) (1 / sqrt(2.0 * desc->n_layer * (double) t->ne[0]));
+    case LATHE_ROLE_EMBD:
+        if (!desc->has_output || strcmp(t->name, "position_embd.weight") == 0)
+            return 0.02f;
+        return (float) (1 / sqrt((double) t->ne[0]));
+    case LATHE_ROLE_NORM:
+    case LATHE_ROLE_BIAS:
         return 0.1f;
-    case LATHE_SYNTH_MATRIX:
+    case LATHE_ROLE_TABLE:
+        return 0;
+    case LATHE_ROLE_MATRIX:
+    case LATHE_ROLE_OUTPUT:
     default:
         return (float) (1 / sqrt((double) t->ne[0]));
     }
 }
+
+/* --- Shapes and keys ----------------------------------------------------------------------------- */
+
+typedef struct named_shape {
+    const char *name;
+    int32_t n_layer, n_embd, n_head, n_head_kv, head_dim, n_ff, n_vocab;
+    bool tied;
+    int32_t n_ctx;
+    float rope_base;
+} named_shape;
+
+static const named_shape shapes[] = {
+    {"1M", 4, 128, 4, 2, 32, 384, 1024, true, 2048, 1e4f},
+    {"10M", 8, 256, 8, 4, 32, 1024, 8192, true, 4096, 1e4f},
+    {"100M", 12, 768, 12, 4, 64, 2048, 32000, true, 32768, 1e4f},
+    {"1B", 16, 2048, 32, 8, 64, 8192, 32000, true, 32768, 5e5f},
+    {"8B", 32, 4096, 32, 8, 128, 14336, 128256, false, 32768, 5e5f},
+};
+
+lathe_status lathe_synth_shape(const char *family, const char *name, lathe_shape *shape, lathe_error *err) {
+    const lathe_family *f = lathe_family_find(family);
+    const named_shape *s = NULL;
+    for (size_t i = 0; i < LATHE_LEN(shapes); i++)
+        if (strcmp(shapes[i].name, name) == 0)
+            s = &shapes[i];
+    if (!f)
+        return lathe_fail(err, LATHE_ERR_ARG, "unknown family '%.40s'; want one of %s", family,
+                          lathe_family_names());
+    if (!s)
+        return lathe_fail(err, LATHE_ERR_ARG, "unknown shape '%.40s'; want 1M, 10M, 100M, 1B or 8B", name);
+    enum { LEARNED_CTX_MAX = 16384, WINDOW_MAX = 4096 };
+    lathe_shape out = lathe_shape_default(family);
+    const bool learned = f->position == LATHE_POSITION_LEARNED;
+    out.n_layer = s->n_layer;
+    out.n_embd = s->n_embd;
+    out.n_head = s->n_head;
+    out.n_head_kv = f->head_count_kv_equal ? s->n_head : s->n_head_kv;
+    out.n_embd_head = s->head_dim;
+    out.n_ff = s->n_ff;
+    out.n_vocab = s->n_vocab;
+    out.n_ctx = learned && s->n_ctx > LEARNED_CTX_MAX ? LEARNED_CTX_MAX : s->n_ctx;
+    out.rope_base = s->rope_base;
+    out.tied = f->output == LATHE_ABSENT || (f->output == LATHE_MAY && s->tied);
+    if (f->window_period) /* short enough that a small context feels it */
+        out.window = s->n_ctx / 8 < WINDOW_MAX ? s->n_ctx / 8 : WINDOW_MAX;
+    *shape = out;
+    return LATHE_OK;
+}
+
+static bool put_u32(void *user, const char *key, uint32_t value) {
+    lathe_gguf_put_u32(user, key, value);
+    return true;
+}
+
+static bool put_f32(void *user, const char *key, float value) {
+    lathe_gguf_put_f32(user, key, value);
+    return true;
+}
+
+static bool put_bool(void *user, const char *key, bool value) {
+    lathe_gguf_put_bool(user, key, value);
+    return true;
+}
+
+static bool put_text(void *user, const char *key, const char *value) {
+    lathe_gguf_put_text(user, key, value);
+    return true;
+}
+
+static bool put_bools(void *user, const char *key, const uint8_t *values, size_t n) {
+    lathe_gguf_put_array(user, key, LATHE_GGUF_BOOL, values, n);
+    return true;
+}
+
+void lathe_synth_put_desc(const lathe_desc *desc, lathe_gguf_writer *w) {
+    const lathe_desc_visitor visitor = {
+        .u32 = put_u32, .f32 = put_f32, .boolean = put_bool, .text = put_text, .bools = put_bools, .user = w};
+    (void) lathe_desc_keys(desc, &visitor); /* ours never stop; failures wait in the writer */
+}
+
+/* --- Writing ------------------------------------------------------------------------------------- */
 
 typedef struct synthesizer {
     lathe_gguf_writer *w;
@@ -59,16 +147,13 @@ typedef struct synthesizer {
     double done, total;
 } synthesizer;
 
-static lathe_status make_tensor(synthesizer *s, const lathe_synth_tensor *t, uint32_t type, int32_t n_layer,
-                                lathe_error *err) {
-    const int64_t n_per_row = t->ne[0], n_rows = t->ne[1];
+static lathe_status make_tensor(synthesizer *s, const lathe_desc *desc, const lathe_desc_tensor *t,
+                                uint32_t type, lathe_error *err) {
+    const int64_t n_per_row = t->ne[0], n_rows = t->ne[1] * t->ne[2] * t->ne[3];
     /* all rows are multiples of 4 values, as the random blocks are */
     const int64_t step = PIECE_VALUES / n_per_row;
-    fill_work f = {.name = t->name,
-                   .seed = s->params->seed,
-                   .scale = scale_of(t, n_layer),
-                   .shift = t->init == LATHE_SYNTH_NORM ? 1.0f : 0.0f,
-                   .out = s->values};
+    fill_work f = {.name = t->name, .seed = s->params->seed, .out = s->values};
+    f.scale = lathe_synth_scale(desc, t, &f.shift);
     lathe_status st = LATHE_OK;
     for (int64_t row = 0; !st && row < n_rows; row += step) {
         const int64_t n = n_rows - row < step ? n_rows - row : step;
@@ -87,31 +172,39 @@ static lathe_status make_tensor(synthesizer *s, const lathe_synth_tensor *t, uin
     return st;
 }
 
-static uint32_t type_of(const lathe_synth_plan *plan, const lathe_synth_tensor *t, uint32_t target) {
-    const lathe_type_rule rule = {.target = target, .tied = plan->tied, .n_layer = plan->n_layer};
+static uint32_t type_of(const lathe_desc *desc, const lathe_desc_tensor *t, uint32_t target) {
+    const lathe_type_rule rule = {.target = target, .tied = !desc->has_output, .n_layer = desc->n_layer};
     return lathe_type_for(&rule, t->name, t->n_dims, t->ne[0], GGML_TYPE_F32);
 }
 
-static lathe_status write_model(synthesizer *s, const lathe_synth_plan *plan, uint32_t target,
-                                const char *path, lathe_synth_result *result, lathe_error *err) {
+static lathe_status write_model(synthesizer *s, const lathe_desc *desc, uint32_t target, const char *path,
+                                lathe_synth_result *result, lathe_error *err) {
     const int32_t file_type = lathe_file_type_of(target, false);
-    lathe_synth_put_metadata(plan, s->w);
+    char name[96];
+    lathe_desc_tensor *tensors = NULL;
+    size_t n_tensors = 0;
+    lathe_synth_put_desc(desc, s->w);
+    snprintf(name, sizeof name, "synth %s %s", desc->family->name, s->params->shape);
+    lathe_gguf_put_text(s->w, "general.name", name);
     if (file_type >= 0)
         lathe_gguf_put_u32(s->w, "general.file_type", (uint32_t) file_type);
     lathe_gguf_put_u32(s->w, "general.quantization_version", 2);
-    lathe_status st = lathe_synth_put_tokenizer(plan, s->w, err);
+    lathe_status st = lathe_synth_put_tokenizer(desc->n_vocab, s->w, err);
+    if (!st)
+        st = lathe_desc_tensors(desc, &tensors, &n_tensors, err);
     if (st)
         return st;
-    for (size_t i = 0; i < plan->n_tensors; i++) {
-        const lathe_synth_tensor *t = &plan->tensors[i];
-        lathe_gguf_put_tensor(s->w, t->name, type_of(plan, t, target), t->n_dims, t->ne);
-        result->n_params += t->ne[0] * t->ne[1];
+    for (size_t i = 0; i < n_tensors; i++) {
+        const lathe_desc_tensor *t = &tensors[i];
+        lathe_gguf_put_tensor(s->w, t->name, type_of(desc, t, target), t->n_dims, t->ne);
+        s->total += (double) (t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3]);
     }
-    s->total = (double) result->n_params;
+    result->n_params = lathe_desc_n_params(desc);
     result->bytes = (int64_t) lathe_gguf_writer_size(s->w);
     st = lathe_gguf_writer_begin(s->w, path, err);
-    for (size_t i = 0; !st && i < plan->n_tensors; i++)
-        st = make_tensor(s, &plan->tensors[i], type_of(plan, &plan->tensors[i], target), plan->n_layer, err);
+    for (size_t i = 0; !st && i < n_tensors; i++)
+        st = make_tensor(s, desc, &tensors[i], type_of(desc, &tensors[i], target), err);
+    free(tensors);
     if (st)
         return st;
     lathe_gguf_writer *w = s->w;
@@ -128,28 +221,32 @@ lathe_status lathe_model_synth(const char *path, const lathe_synth_params *param
     if (target < 0 || !lathe_convert_to_known((uint32_t) target))
         return lathe_fail(err, LATHE_ERR_ARG, "unknown tensor type '%.40s'; want one of %s",
                           p->type ? p->type : "", lathe_convert_names(names, sizeof names));
-    lathe_synth_plan plan = {0};
+    lathe_shape shape;
+    lathe_desc *desc = NULL;
     lathe_synth_result r = {0};
     synthesizer s = {.params = p};
-    lathe_status st = lathe_synth_plan_make(p->arch, p->shape, &plan, err);
+    lathe_status st = lathe_synth_shape(p->arch, p->shape, &shape, err);
     if (st)
         return st;
+    desc = malloc(sizeof *desc);
     s.values = malloc(PIECE_VALUES * sizeof *s.values);
     s.bytes = malloc(PIECE_VALUES * 4);
-    if (!s.values || !s.bytes)
+    if (!desc || !s.values || !s.bytes)
         st = lathe_fail(err, LATHE_ERR_MEMORY, "no memory to make %d values at a time", PIECE_VALUES);
+    if (!st)
+        st = lathe_desc_from_shape(&shape, desc, err);
     if (!st)
         st = lathe_pool_new(p->n_threads > 0 ? p->n_threads : lathe_n_cores(), &s.pool, err);
     if (!st)
         st = lathe_gguf_writer_new(&s.w, err);
     if (!st)
-        st = write_model(&s, &plan, (uint32_t) target, path, &r, err);
+        st = write_model(&s, desc, (uint32_t) target, path, &r, err);
     if (!st && result)
         *result = r;
     lathe_gguf_writer_free(s.w);
     lathe_pool_free(s.pool);
     free(s.values);
     free(s.bytes);
-    lathe_synth_plan_free(&plan);
+    free(desc);
     return st;
 }
