@@ -1,11 +1,17 @@
 /* verbs.c - the table of verbs: one line each, in the order of `lathe help`. */
 #include "cli/cli.h"
 
+extern const lathe_verb lathe_verb_info;
+extern const lathe_verb lathe_verb_quantize;
+extern const lathe_verb lathe_verb_synth;
 extern const lathe_verb lathe_verb_help;
 extern const lathe_verb lathe_verb_version;
 extern const lathe_verb lathe_verb_completion;
 
 const lathe_verb *const lathe_verbs[] = {
+    &lathe_verb_info,
+    &lathe_verb_quantize,
+    &lathe_verb_synth,
     &lathe_verb_help,
     &lathe_verb_version,
     &lathe_verb_completion,

@@ -21,6 +21,11 @@ void lathe_convert_to(lathe_pool *pool, uint32_t type, const float *values, int6
 /* Index of the first NaN or infinity, or -1. */
 int64_t lathe_convert_first_bad(lathe_pool *pool, const float *values, int64_t n);
 
+struct lathe_gguf;
+/* Reads every tensor; NUMERIC names the first that holds a NaN or an infinity. */
+LATHE_NODISCARD lathe_status lathe_gguf_check_values(const struct lathe_gguf *gguf, lathe_pool *pool,
+                                                     const lathe_progress *progress, lathe_error *err);
+
 typedef struct lathe_type_rule {
     uint32_t target;
     bool mix;  /* the "M" rule */
