@@ -5,8 +5,8 @@
 #include "base/utf8.h"
 #include "model/vocab.h"
 
-lathe_status lathe_detokenize(const lathe_vocab *v, const int32_t *ids, size_t n_ids, bool special, char **text, size_t *n_bytes,
-                              lathe_error *err) {
+lathe_status lathe_detokenize(const lathe_vocab *v, const int32_t *ids, size_t n_ids, bool special,
+                              char **text, size_t *n_bytes, lathe_error *err) {
     lathe_buf out;
     lathe_buf_init(&out, SIZE_MAX / 4);
     lathe_status st = LATHE_OK;
@@ -15,7 +15,8 @@ lathe_status lathe_detokenize(const lathe_vocab *v, const int32_t *ids, size_t n
         size_t n = 0;
         const char *piece = lathe_vocab_piece(v, ids[i], &n);
         if (!piece) {
-            st = lathe_fail(err, LATHE_ERR_ARG, "token %zu is %d; the vocabulary has ids 0 to %d", i, ids[i], v->n - 1);
+            st = lathe_fail(err, LATHE_ERR_ARG, "token %zu is %d; the vocabulary has ids 0 to %d", i, ids[i],
+                            v->n - 1);
             break;
         }
         if (lathe_vocab_is_control(v, ids[i])) {
@@ -24,7 +25,8 @@ lathe_status lathe_detokenize(const lathe_vocab *v, const int32_t *ids, size_t n
             continue;
         }
         /* The blank that the tokenizer put in front of the text goes away again. */
-        const size_t skip = first && v->add_space_prefix && n > 0 && piece[0] == ' ' && v->type[ids[i]] == LATHE_TOKEN_NORMAL;
+        const size_t skip =
+            first && v->add_space_prefix && n > 0 && piece[0] == ' ' && v->type[ids[i]] == LATHE_TOKEN_NORMAL;
         st = lathe_buf_add(&out, piece + skip, n - skip, err);
         first = false;
     }
@@ -90,7 +92,7 @@ static void add_byte(lathe_detok *d, char byte) {
         }
         put(d, "\xEF\xBF\xBD", 3);
         if (d->n_held == 0)
-            return; /* the byte itself begins nothing */
+            return;    /* the byte itself begins nothing */
         d->n_held = 0; /* what was held is given up; the byte may begin a new character */
     }
 }

@@ -1,8 +1,8 @@
 /* pretok.c - how each family of byte-level BPE cuts a text into words before merging.
  *
- * A pre-tokenizer is a list of expressions. Each one splits every piece that the previous ones left, also pieces that
- * they matched; matches and the gaps between them both become pieces, and a piece's end is the end of text for
- * look-aheads. PCRE2_DOLLAR_ENDONLY: '$' is the very end, not before a final newline. */
+ * A pre-tokenizer is a list of expressions. Each one splits every piece that the previous ones left, also
+ * pieces that they matched; matches and the gaps between them both become pieces, and a piece's end is the
+ * end of text for look-aheads. PCRE2_DOLLAR_ENDONLY: '$' is the very end, not before a final newline. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdlib.h>
@@ -13,31 +13,43 @@
 
 enum { EXPRESSIONS_MAX = 6 };
 
-#define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)"
+#define GPT2        "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)"
 #define CONTRACTION "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
-#define TAIL "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define HAN "[\\x{4E00}-\\x{9FA5}\\x{0800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+"
-#define BLOOM " ?[^(\\s|.,!?\\x{2026}\\x{3002}\\x{FF0C}\\x{3001}\\x{0964}\\x{06D4}\\x{060C})]+"
+#define TAIL        "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define UPPER       "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER       "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define HAN         "[\\x{4E00}-\\x{9FA5}\\x{0800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+"
+#define BLOOM       " ?[^(\\s|.,!?\\x{2026}\\x{3002}\\x{FF0C}\\x{3001}\\x{0964}\\x{06D4}\\x{060C})]+"
 
 /* Not a pattern: cut each run of digits so that groups of three are counted from its end. */
 static const char group_digits[] = "#digits";
 
 /* The cased letters that deepseek-llm's second expression names one by one. */
-#define DEEPSEEK_LETTERS                                                                                                        \
-    "\\s?[A-Za-z\\x{00B5}\\x{00C0}-\\x{00D6}\\x{00D8}-\\x{00F6}\\x{00F8}-\\x{01BA}\\x{01BC}-\\x{01BF}\\x{01C4}-\\x{0293}"        \
-    "\\x{0295}-\\x{02AF}\\x{0370}-\\x{0373}\\x{0376}\\x{0377}\\x{037B}-\\x{037D}\\x{037F}\\x{0386}\\x{0388}-\\x{038A}\\x{038C}"   \
-    "\\x{038E}-\\x{03A1}\\x{03A3}-\\x{03F5}\\x{03F7}-\\x{0481}\\x{048A}-\\x{052F}\\x{0531}-\\x{0556}\\x{10A0}-\\x{10C5}"          \
-    "\\x{13A0}-\\x{13F5}\\x{13F8}-\\x{13FD}\\x{1C90}-\\x{1CBA}\\x{1CBD}-\\x{1CBF}\\x{1D00}-\\x{1D2B}\\x{1D6B}-\\x{1D77}"          \
-    "\\x{1D79}-\\x{1D9A}\\x{1E00}-\\x{1F15}\\x{1F18}-\\x{1F1D}\\x{1F20}-\\x{1F45}\\x{1F48}-\\x{1F4D}\\x{1F50}-\\x{1F57}"          \
-    "\\x{1F59}\\x{1F5B}\\x{1F5D}\\x{1F5F}-\\x{1F7D}\\x{1F80}-\\x{1FB4}\\x{1FB6}-\\x{1FBC}\\x{1FBE}\\x{1FC2}-\\x{1FC4}"            \
-    "\\x{1FC6}-\\x{1FCC}\\x{1FD0}-\\x{1FD3}\\x{1FD6}-\\x{1FDB}\\x{1FE0}-\\x{1FEC}\\x{1FF2}-\\x{1FF4}\\x{1FF6}-\\x{1FFC}"          \
-    "\\x{2102}\\x{2107}\\x{210A}-\\x{2113}\\x{2115}\\x{2119}-\\x{211D}\\x{2124}\\x{2126}\\x{2128}\\x{212A}-\\x{212D}"             \
-    "\\x{212F}-\\x{2134}\\x{2139}\\x{213C}-\\x{213F}\\x{2145}-\\x{2149}\\x{214E}\\x{2183}\\x{2184}\\x{2C00}-\\x{2C7B}"            \
-    "\\x{2C7E}-\\x{2CE4}\\x{2CEB}-\\x{2CEE}\\x{2CF2}\\x{2CF3}\\x{A640}-\\x{A66D}\\x{A680}-\\x{A69B}\\x{A722}-\\x{A76F}"           \
-    "\\x{A771}-\\x{A787}\\x{A78B}-\\x{A78E}\\x{AB70}-\\x{ABBF}\\x{FB00}-\\x{FB06}\\x{FB13}-\\x{FB17}\\x{FF21}-\\x{FF3A}"          \
-    "\\x{FF41}-\\x{FF5A}\\x{10400}-\\x{1044F}\\x{104B0}-\\x{104D3}\\x{104D8}-\\x{104FB}\\x{10C80}-\\x{10CB2}"                    \
+#define DEEPSEEK_LETTERS                                                                                     \
+    "\\s?[A-Za-z\\x{00B5}\\x{00C0}-\\x{00D6}\\x{00D8}-\\x{00F6}\\x{00F8}-\\x{01BA}\\x{01BC}-\\x{01BF}\\x{"   \
+    "01C4}-\\x{0293}"                                                                                        \
+    "\\x{0295}-\\x{02AF}\\x{0370}-\\x{0373}\\x{0376}\\x{0377}\\x{037B}-\\x{037D}\\x{037F}\\x{0386}\\x{0388}" \
+    "-\\x{038A}\\x{038C}"                                                                                    \
+    "\\x{038E}-\\x{03A1}\\x{03A3}-\\x{03F5}\\x{03F7}-\\x{0481}\\x{048A}-\\x{052F}\\x{0531}-\\x{0556}\\x{"    \
+    "10A0}-\\x{10C5}"                                                                                        \
+    "\\x{13A0}-\\x{13F5}\\x{13F8}-\\x{13FD}\\x{1C90}-\\x{1CBA}\\x{1CBD}-\\x{1CBF}\\x{1D00}-\\x{1D2B}\\x{"    \
+    "1D6B}-\\x{1D77}"                                                                                        \
+    "\\x{1D79}-\\x{1D9A}\\x{1E00}-\\x{1F15}\\x{1F18}-\\x{1F1D}\\x{1F20}-\\x{1F45}\\x{1F48}-\\x{1F4D}\\x{"    \
+    "1F50}-\\x{1F57}"                                                                                        \
+    "\\x{1F59}\\x{1F5B}\\x{1F5D}\\x{1F5F}-\\x{1F7D}\\x{1F80}-\\x{1FB4}\\x{1FB6}-\\x{1FBC}\\x{1FBE}\\x{1FC2}" \
+    "-\\x{1FC4}"                                                                                             \
+    "\\x{1FC6}-\\x{1FCC}\\x{1FD0}-\\x{1FD3}\\x{1FD6}-\\x{1FDB}\\x{1FE0}-\\x{1FEC}\\x{1FF2}-\\x{1FF4}\\x{"    \
+    "1FF6}-\\x{1FFC}"                                                                                        \
+    "\\x{2102}\\x{2107}\\x{210A}-\\x{2113}\\x{2115}\\x{2119}-\\x{211D}\\x{2124}\\x{2126}\\x{2128}\\x{212A}-" \
+    "\\x{212D}"                                                                                              \
+    "\\x{212F}-\\x{2134}\\x{2139}\\x{213C}-\\x{213F}\\x{2145}-\\x{2149}\\x{214E}\\x{2183}\\x{2184}\\x{2C00}" \
+    "-\\x{2C7B}"                                                                                             \
+    "\\x{2C7E}-\\x{2CE4}\\x{2CEB}-\\x{2CEE}\\x{2CF2}\\x{2CF3}\\x{A640}-\\x{A66D}\\x{A680}-\\x{A69B}\\x{"     \
+    "A722}-\\x{A76F}"                                                                                        \
+    "\\x{A771}-\\x{A787}\\x{A78B}-\\x{A78E}\\x{AB70}-\\x{ABBF}\\x{FB00}-\\x{FB06}\\x{FB13}-\\x{FB17}\\x{"    \
+    "FF21}-\\x{FF3A}"                                                                                        \
+    "\\x{FF41}-\\x{FF5A}\\x{10400}-\\x{1044F}\\x{104B0}-\\x{104D3}\\x{104D8}-\\x{104FB}\\x{10C80}-\\x{"      \
+    "10CB2}"                                                                                                 \
     "\\x{10CC0}-\\x{10CF2}\\x{118A0}-\\x{118DF}\\x{1E900}-\\x{1E943}]+"
 
 typedef struct pretok_row {
@@ -106,7 +118,8 @@ static const pretok_row *find_row(const char *name) {
 lathe_status lathe_pretok_new(const char *name, lathe_pretok **pretok, lathe_error *err) {
     const pretok_row *row = find_row(name);
     if (!row)
-        return lathe_fail(err, LATHE_ERR_UNSUPPORTED, "pre-tokenizer '%.60s' is not known; its words would be cut wrongly", name);
+        return lathe_fail(err, LATHE_ERR_UNSUPPORTED,
+                          "pre-tokenizer '%.60s' is not known; its words would be cut wrongly", name);
     lathe_pretok *p = calloc(1, sizeof *p);
     if (!p)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a pre-tokenizer");
@@ -116,12 +129,13 @@ lathe_status lathe_pretok_new(const char *name, lathe_pretok **pretok, lathe_err
         int code;
         PCRE2_SIZE where;
         p->groups_digits[i] = groups;
-        p->codes[i] = pcre2_compile((PCRE2_SPTR) expression, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP | PCRE2_DOLLAR_ENDONLY, &code,
-                                    &where, NULL);
+        p->codes[i] = pcre2_compile((PCRE2_SPTR) expression, PCRE2_ZERO_TERMINATED,
+                                    PCRE2_UTF | PCRE2_UCP | PCRE2_DOLLAR_ENDONLY, &code, &where, NULL);
         if (!p->codes[i]) {
             lathe_pretok_free(p);
             return lathe_fail(err, code == PCRE2_ERROR_NOMEMORY ? LATHE_ERR_MEMORY : LATHE_ERR_INTERNAL,
-                              "expression %d of pre-tokenizer %s cannot be compiled (error %d at %zu)", i + 1, name, code, (size_t) where);
+                              "expression %d of pre-tokenizer %s cannot be compiled (error %d at %zu)", i + 1,
+                              name, code, (size_t) where);
         }
         (void) pcre2_jit_compile(p->codes[i], PCRE2_JIT_COMPLETE); /* without it: the same, slower */
         p->n = i + 1;
@@ -176,8 +190,8 @@ static lathe_status cut_digits(const char *text, size_t start, size_t end, ends 
 }
 
 /* Splits text[begin, end) by one expression and adds the ends of its pieces. */
-static lathe_status split_piece(const lathe_pretok *p, int which, const char *text, size_t begin, size_t end, pcre2_match_data *match, ends *out,
-                                lathe_error *err) {
+static lathe_status split_piece(const lathe_pretok *p, int which, const char *text, size_t begin, size_t end,
+                                pcre2_match_data *match, ends *out, lathe_error *err) {
     const PCRE2_SPTR subject = (PCRE2_SPTR) (text + begin);
     const size_t n = end - begin;
     size_t at = 0;
@@ -185,11 +199,14 @@ static lathe_status split_piece(const lathe_pretok *p, int which, const char *te
     while (at < n && !st) {
         int found = pcre2_match(p->codes[which], subject, n, at, PCRE2_NO_UTF_CHECK, match, NULL);
         if (found == PCRE2_ERROR_JIT_STACKLIMIT)
-            found = pcre2_match(p->codes[which], subject, n, at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, match, NULL);
+            found =
+                pcre2_match(p->codes[which], subject, n, at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, match, NULL);
         if (found == PCRE2_ERROR_NOMATCH)
             break;
         if (found < 0)
-            return lathe_fail(err, LATHE_ERR_INPUT, "the text cannot be split into words (PCRE2 error %d at byte %zu)", found, begin + at);
+            return lathe_fail(err, LATHE_ERR_INPUT,
+                              "the text cannot be split into words (PCRE2 error %d at byte %zu)", found,
+                              begin + at);
         const PCRE2_SIZE *where = pcre2_get_ovector_pointer(match);
         if (where[1] == where[0]) { /* an empty match cuts nothing */
             uint32_t code;
@@ -206,8 +223,8 @@ static lathe_status split_piece(const lathe_pretok *p, int which, const char *te
 }
 
 /* As split_piece for the digit groups, whose cuts lie inside of the matches. */
-static lathe_status group_piece(const lathe_pretok *p, int which, const char *text, size_t begin, size_t end, pcre2_match_data *match, ends *out,
-                                lathe_error *err) {
+static lathe_status group_piece(const lathe_pretok *p, int which, const char *text, size_t begin, size_t end,
+                                pcre2_match_data *match, ends *out, lathe_error *err) {
     const PCRE2_SPTR subject = (PCRE2_SPTR) (text + begin);
     const size_t n = end - begin;
     lathe_status st = LATHE_OK;
@@ -215,7 +232,7 @@ static lathe_status group_piece(const lathe_pretok *p, int which, const char *te
         if (pcre2_match(p->codes[which], subject, n, at, PCRE2_NO_UTF_CHECK, match, NULL) < 0)
             break;
         const PCRE2_SIZE *where = pcre2_get_ovector_pointer(match);
-        ends inside = { 0 };
+        ends inside = {0};
         st = cut_digits(text + begin, where[0], where[1], &inside, err);
         for (size_t i = 0; i < inside.n && !st; i++)
             st = add_end(out, begin + inside.at[i], err);
@@ -226,9 +243,10 @@ static lathe_status group_piece(const lathe_pretok *p, int which, const char *te
 }
 
 /* A stretch of valid UTF-8. */
-static lathe_status split_valid(const lathe_pretok *p, const char *text, size_t n_bytes, pcre2_match_data *match, ends work[2],
-                                lathe_status (*word)(void *user, const char *text, size_t n_bytes, lathe_error *err), void *user,
-                                lathe_error *err) {
+static lathe_status
+split_valid(const lathe_pretok *p, const char *text, size_t n_bytes, pcre2_match_data *match, ends work[2],
+            lathe_status (*word)(void *user, const char *text, size_t n_bytes, lathe_error *err), void *user,
+            lathe_error *err) {
     work[0].n = 0;
     lathe_status st = add_end(&work[0], n_bytes, err);
     int now = 0;
@@ -253,14 +271,15 @@ static lathe_status split_valid(const lathe_pretok *p, const char *text, size_t 
 }
 
 lathe_status lathe_pretok_split(const lathe_pretok *pretok, const char *text, size_t n_bytes,
-                                lathe_status (*word)(void *user, const char *text, size_t n_bytes, lathe_error *err), void *user,
-                                lathe_error *err) {
+                                lathe_status (*word)(void *user, const char *text, size_t n_bytes,
+                                                     lathe_error *err),
+                                void *user, lathe_error *err) {
     if (n_bytes == 0)
         return LATHE_OK;
     pcre2_match_data *match = pcre2_match_data_create(8, NULL);
     if (!match)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for splitting a text into words");
-    ends work[2] = { { 0 } };
+    ends work[2] = {{0}};
     lathe_status st = LATHE_OK;
     size_t begin = 0;
     for (size_t i = 0; i <= n_bytes && !st;) {

@@ -28,12 +28,15 @@ static lathe_status push_pair(bpe_work *w, uint32_t left, uint32_t right, lathe_
     const lathe_merge *m = a < 0 || b < 0 ? NULL : lathe_vocab_merge(w->v, a, b);
     if (!m)
         return LATHE_OK;
-    return lathe_heap_push(&w->heap,
-                           (lathe_candidate){ .key = m->rank, .left = left, .right = right, .left_symbol = a, .right_symbol = b }, err);
+    return lathe_heap_push(
+        &w->heap,
+        (lathe_candidate){.key = m->rank, .left = left, .right = right, .left_symbol = a, .right_symbol = b},
+        err);
 }
 
 /* The first symbols of a word: its bytes, or for raw BPE its characters. */
-static lathe_status first_symbols(bpe_work *w, const char *text, size_t n_bytes, uint32_t *n_symbols, lathe_error *err) {
+static lathe_status first_symbols(bpe_work *w, const char *text, size_t n_bytes, uint32_t *n_symbols,
+                                  lathe_error *err) {
     if (n_bytes >= UINT32_MAX / 2)
         return lathe_fail(err, LATHE_ERR_ARG, "a word of %zu bytes; at most 2 GiB at a time", n_bytes);
     if (n_bytes > w->capacity) {
@@ -56,9 +59,11 @@ static lathe_status first_symbols(bpe_work *w, const char *text, size_t n_bytes,
         } else {
             symbol = w->v->byte_token[(unsigned char) text[i]];
         }
-        w->symbols[n] = (bpe_symbol){
-            .symbol = symbol, .start = (uint32_t) i, .n_bytes = (uint32_t) k, .previous = n == 0 ? UINT32_MAX : n - 1, .next = n + 1
-        };
+        w->symbols[n] = (bpe_symbol){.symbol = symbol,
+                                     .start = (uint32_t) i,
+                                     .n_bytes = (uint32_t) k,
+                                     .previous = n == 0 ? UINT32_MAX : n - 1,
+                                     .next = n + 1};
         i += k;
     }
     if (n > 0)
@@ -129,8 +134,9 @@ static lathe_status word(void *user, const char *text, size_t n_bytes, lathe_err
     return st;
 }
 
-lathe_status lathe_bpe_tokenize(const lathe_vocab *v, const char *text, size_t n_bytes, lathe_ids *out, lathe_error *err) {
-    bpe_work w = { .v = v, .out = out };
+lathe_status lathe_bpe_tokenize(const lathe_vocab *v, const char *text, size_t n_bytes, lathe_ids *out,
+                                lathe_error *err) {
+    bpe_work w = {.v = v, .out = out};
     lathe_buf_init(&w.mapped, 1 << 20);
     const lathe_status st = lathe_pretok_split(v->pretok, text, n_bytes, word, &w, err);
     lathe_buf_free(&w.mapped);

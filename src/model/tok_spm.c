@@ -1,5 +1,5 @@
-/* tok_spm.c - SentencePiece-like merging: of all neighbours whose union is a token, the one with the highest score
- * first, ties to the left. O(n log n) by a heap with stale entries. */
+/* tok_spm.c - SentencePiece-like merging: of all neighbours whose union is a token, the one with the highest
+ * score first, ties to the left. O(n log n) by a heap with stale entries. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,19 +15,23 @@ static size_t lead_length(unsigned char c) {
     return c < 0xC0 ? 1 : (c < 0xE0 ? 2 : (c < 0xF0 ? 3 : 4));
 }
 
-static lathe_status push_pair(const lathe_vocab *v, const char *text, const spm_symbol *s, uint32_t left, uint32_t right, lathe_heap *heap,
-                              lathe_error *err) {
+static lathe_status push_pair(const lathe_vocab *v, const char *text, const spm_symbol *s, uint32_t left,
+                              uint32_t right, lathe_heap *heap, lathe_error *err) {
     if (left == UINT32_MAX || right == UINT32_MAX)
         return LATHE_OK;
     const uint32_t n = s[left].n_bytes + s[right].n_bytes;
     const int32_t id = lathe_vocab_symbol(v, text + s[left].start, n);
     if (id < 0)
         return LATHE_OK;
-    return lathe_heap_push(heap, (lathe_candidate){ .key = -(double) v->score[id], .left = left, .right = right, .left_symbol = (int32_t) n },
-                           err);
+    return lathe_heap_push(
+        heap,
+        (lathe_candidate){
+            .key = -(double) v->score[id], .left = left, .right = right, .left_symbol = (int32_t) n},
+        err);
 }
 
-static lathe_status emit(const lathe_vocab *v, const char *text, size_t n_bytes, lathe_ids *out, lathe_error *err) {
+static lathe_status emit(const lathe_vocab *v, const char *text, size_t n_bytes, lathe_ids *out,
+                         lathe_error *err) {
     const int32_t id = lathe_vocab_symbol(v, text, n_bytes);
     if (id >= 0)
         return lathe_ids_add(out, id, err);
@@ -45,7 +49,8 @@ static lathe_status emit(const lathe_vocab *v, const char *text, size_t n_bytes,
     return st;
 }
 
-lathe_status lathe_spm_tokenize(const lathe_vocab *v, const char *text, size_t n_bytes, lathe_ids *out, lathe_error *err) {
+lathe_status lathe_spm_tokenize(const lathe_vocab *v, const char *text, size_t n_bytes, lathe_ids *out,
+                                lathe_error *err) {
     if (n_bytes == 0)
         return LATHE_OK;
     if (n_bytes >= INT32_MAX)
@@ -57,18 +62,22 @@ lathe_status lathe_spm_tokenize(const lathe_vocab *v, const char *text, size_t n
     for (size_t i = 0; i < n_bytes; n++) {
         size_t k = lead_length((unsigned char) text[i]);
         k = k < n_bytes - i ? k : n_bytes - i;
-        s[n] = (spm_symbol){ .start = (uint32_t) i, .n_bytes = (uint32_t) k, .previous = n == 0 ? UINT32_MAX : n - 1, .next = n + 1 };
+        s[n] = (spm_symbol){.start = (uint32_t) i,
+                            .n_bytes = (uint32_t) k,
+                            .previous = n == 0 ? UINT32_MAX : n - 1,
+                            .next = n + 1};
         i += k;
     }
     s[n - 1].next = UINT32_MAX;
-    lathe_heap heap = { 0 };
+    lathe_heap heap = {0};
     lathe_status st = LATHE_OK;
     for (uint32_t i = 0; i + 1 < n && !st; i++)
         st = push_pair(v, text, s, i, i + 1, &heap, err);
     lathe_candidate c;
     while (!st && lathe_heap_pop(&heap, &c)) {
         spm_symbol *left = &s[c.left], *right = &s[c.right];
-        if (left->n_bytes == 0 || right->n_bytes == 0 || (int32_t) (left->n_bytes + right->n_bytes) != c.left_symbol)
+        if (left->n_bytes == 0 || right->n_bytes == 0 ||
+            (int32_t) (left->n_bytes + right->n_bytes) != c.left_symbol)
             continue;
         left->n_bytes += right->n_bytes;
         right->n_bytes = 0;

@@ -1,4 +1,5 @@
-/* tokenize.c - a text to ids: special tokens are cut out first, the rest goes to the vocabulary's own tokenizer. */
+/* tokenize.c - a text to ids: special tokens are cut out first, the rest goes to the vocabulary's own
+ * tokenizer. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,7 +35,8 @@ static int32_t insert_after(fragments *f, int32_t after, fragment item) {
     return f->n++;
 }
 
-/* Which pairs of neighbouring bytes the text has: a special token whose first pair is missing cannot occur. */
+/* Which pairs of neighbouring bytes the text has: a special token whose first pair is missing cannot occur.
+ */
 typedef struct pairs {
     uint64_t bits[65536 / 64];
     uint64_t single[4];
@@ -87,7 +89,8 @@ static bool cut_fragment(const lathe_vocab *v, fragments *f, int32_t at, const c
     const char *needle = v->text + v->offset[id];
     const size_t n = v->offset[id + 1] - v->offset[id];
     /* phi-3: blanks to the right of added tokens vanish, but for the three old ones. */
-    const bool strips = v->strips_after_special && v->type[id] != LATHE_TOKEN_UNKNOWN && !(n == 3 && memcmp(needle, "<s>", 3) == 0) &&
+    const bool strips = v->strips_after_special && v->type[id] != LATHE_TOKEN_UNKNOWN &&
+                        !(n == 3 && memcmp(needle, "<s>", 3) == 0) &&
                         !(n == 13 && memcmp(needle, "<|endoftext|>", 13) == 0);
     for (;;) {
         const size_t begin = f->items[at].begin, end = f->items[at].end;
@@ -98,19 +101,21 @@ static bool cut_fragment(const lathe_vocab *v, fragments *f, int32_t at, const c
         while (strips && rest < end && is_blank(text[rest]))
             rest++;
         f->items[at].end = hit;
-        const int32_t special = insert_after(f, at, (fragment){ .begin = hit, .end = hit + n, .special = id });
+        const int32_t special = insert_after(f, at, (fragment){.begin = hit, .end = hit + n, .special = id});
         if (special < 0)
             return false;
-        at = insert_after(f, special, (fragment){ .begin = rest, .end = end, .special = -1 });
+        at = insert_after(f, special, (fragment){.begin = rest, .end = end, .special = -1});
         if (at < 0)
             return false;
     }
 }
 
-/* Longest special first over the whole text, as overlapping ones are decided so. User-defined tokens always count. */
-static lathe_status cut_specials(const lathe_vocab *v, const char *text, size_t n_bytes, bool special, fragments *f, lathe_error *err) {
+/* Longest special first over the whole text, as overlapping ones are decided so. User-defined tokens always
+ * count. */
+static lathe_status cut_specials(const lathe_vocab *v, const char *text, size_t n_bytes, bool special,
+                                 fragments *f, lathe_error *err) {
     pairs *p = malloc(sizeof *p);
-    if (!p || insert_after(f, -1, (fragment){ .begin = 0, .end = n_bytes, .special = -1 }) < 0) {
+    if (!p || insert_after(f, -1, (fragment){.begin = 0, .end = n_bytes, .special = -1}) < 0) {
         free(p);
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a text of %zu bytes", n_bytes);
     }
@@ -131,7 +136,8 @@ static lathe_status cut_specials(const lathe_vocab *v, const char *text, size_t 
 }
 
 /* A raw fragment with U+2581 for each blank, and one blank in front where the vocabulary wants it. */
-static lathe_status with_marks(const char *text, size_t n_bytes, bool prefix, lathe_buf *out, lathe_error *err) {
+static lathe_status with_marks(const char *text, size_t n_bytes, bool prefix, lathe_buf *out,
+                               lathe_error *err) {
     lathe_buf_clear(out);
     lathe_status st = prefix ? lathe_buf_add(out, "\xE2\x96\x81", 3, err) : LATHE_OK;
     size_t begin = 0;
@@ -146,8 +152,8 @@ static lathe_status with_marks(const char *text, size_t n_bytes, bool prefix, la
     return st;
 }
 
-static lathe_status raw_fragment(const lathe_vocab *v, const char *text, size_t n_bytes, bool first, lathe_buf *marked, lathe_ids *out,
-                                 lathe_error *err) {
+static lathe_status raw_fragment(const lathe_vocab *v, const char *text, size_t n_bytes, bool first,
+                                 lathe_buf *marked, lathe_ids *out, lathe_error *err) {
     if (n_bytes == 0)
         return LATHE_OK;
     if (v->kind == LATHE_VOCAB_BPE)
@@ -159,10 +165,10 @@ static lathe_status raw_fragment(const lathe_vocab *v, const char *text, size_t 
                                       : lathe_bpe_tokenize(v, marked->data, marked->n_bytes, out, err);
 }
 
-lathe_status lathe_tokenize(const lathe_vocab *v, const char *text, size_t n_bytes, int add_bos, bool special, int32_t **ids, size_t *n_ids,
-                            lathe_error *err) {
-    lathe_ids out = { 0 };
-    fragments f = { 0 };
+lathe_status lathe_tokenize(const lathe_vocab *v, const char *text, size_t n_bytes, int add_bos, bool special,
+                            int32_t **ids, size_t *n_ids, lathe_error *err) {
+    lathe_ids out = {0};
+    fragments f = {0};
     lathe_buf marked;
     lathe_buf_init(&marked, SIZE_MAX / 4);
     const bool bos = add_bos < 0 ? v->add_bos : add_bos > 0 && v->bos >= 0;

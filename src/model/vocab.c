@@ -99,7 +99,8 @@ int32_t lathe_vocab_symbol(const lathe_vocab *v, const char *text, size_t n_byte
         const int32_t id = v->map[i];
         if (id < 0)
             return -1;
-        if (v->offset[id + 1] - v->offset[id] == n_bytes && memcmp(v->text + v->offset[id], text, n_bytes) == 0)
+        if (v->offset[id + 1] - v->offset[id] == n_bytes &&
+            memcmp(v->text + v->offset[id], text, n_bytes) == 0)
             return id;
     }
 }
@@ -190,11 +191,11 @@ static lathe_status add_tokens(building *b, lathe_error *err) {
         lathe_text t = spec->texts[i];
         char empty[32];
         if (t.n_bytes > TOKEN_BYTES_MAX)
-            return lathe_fail(err, LATHE_ERR_INPUT, "%s: token %d has %zu bytes; at most %d are allowed", spec->name, i, t.n_bytes,
-                              TOKEN_BYTES_MAX);
+            return lathe_fail(err, LATHE_ERR_INPUT, "%s: token %d has %zu bytes; at most %d are allowed",
+                              spec->name, i, t.n_bytes, TOKEN_BYTES_MAX);
         if (t.n_bytes == 0) {
             const int k = snprintf(empty, sizeof empty, "[EMPTY_%d]", i);
-            t = (lathe_text){ empty, (size_t) (k > 0 ? k : 0) };
+            t = (lathe_text){empty, (size_t) (k > 0 ? k : 0)};
         }
         int32_t id = -1;
         const lathe_status st = intern(b, t.bytes, t.n_bytes, &id, err);
@@ -202,8 +203,9 @@ static lathe_status add_tokens(building *b, lathe_error *err) {
             return st;
         if (id != i) {
             char shown[80];
-            return lathe_fail(err, LATHE_ERR_INPUT, "%s: tokens %d and %d have the same text '%s'; texts must differ", spec->name, id, i,
-                              lathe_gguf_printable(t.bytes, t.n_bytes, shown, sizeof shown));
+            return lathe_fail(err, LATHE_ERR_INPUT,
+                              "%s: tokens %d and %d have the same text '%s'; texts must differ", spec->name,
+                              id, i, lathe_gguf_printable(t.bytes, t.n_bytes, shown, sizeof shown));
         }
         v->score[i] = spec->scores ? spec->scores[i] : 0.0f;
         v->type[i] = spec->types ? spec->types[i] : LATHE_TOKEN_NORMAL;
@@ -232,7 +234,7 @@ static lathe_status add_merges(building *b, lathe_error *err) {
         if (!blank || blank + 1 == m.bytes + m.n_bytes || m.n_bytes > 2 * TOKEN_BYTES_MAX)
             continue; /* no merge: can never apply */
         const size_t n_left = (size_t) (blank - m.bytes), n_right = m.n_bytes - n_left - 1;
-        lathe_merge made = { .rank = (int32_t) i };
+        lathe_merge made = {.rank = (int32_t) i};
         lathe_buf_clear(&both);
         st = lathe_buf_add(&both, m.bytes, n_left, err);
         if (!st)
@@ -286,15 +288,17 @@ static lathe_status add_piece(const lathe_vocab *v, int32_t id, lathe_buf *out, 
         memcpy(copy, text, 6);
         char rest[2] = "";
         if (type == LATHE_TOKEN_BYTE && sscanf(copy, "<0x%2X%1s", &byte, rest) == 2 && rest[0] == '>')
-            return lathe_buf_add(out, &(char){ (char) byte }, 1, err);
+            return lathe_buf_add(out, &(char){(char) byte}, 1, err);
     }
     lathe_status st = LATHE_OK;
     for (size_t i = 0; i < n && !st;) {
         uint32_t code = 0;
         const size_t k = lathe_utf8_next(text + i, n - i, &code);
-        const int known = k == 0 ? -1 : (v->kind == LATHE_VOCAB_BPE ? lathe_char_to_byte(code) : (code == 0x2581 ? ' ' : -1));
+        const int known =
+            k == 0 ? -1
+                   : (v->kind == LATHE_VOCAB_BPE ? lathe_char_to_byte(code) : (code == 0x2581 ? ' ' : -1));
         if (known >= 0)
-            st = lathe_buf_add(out, &(char){ (char) known }, 1, err);
+            st = lathe_buf_add(out, &(char){(char) known}, 1, err);
         else
             st = lathe_buf_add(out, text + i, k == 0 ? 1 : k, err);
         i += k == 0 ? 1 : k;
@@ -318,9 +322,10 @@ static lathe_status add_pieces(lathe_vocab *v, lathe_error *err) {
 
 /* --- Specials and ends --------------------------------------------------------------------------- */
 
-/* Texts that end an answer in some family, whatever the file says of them. The list grows with the families. */
+/* Texts that end an answer in some family, whatever the file says of them. The list grows with the families.
+ */
 static const char *const end_texts[] = {
-    "<|eot_id|>", "<|im_end|>", "<|end|>",         "<end_of_turn>", "<|endoftext|>",       "<|eom_id|>",
+    "<|eot_id|>", "<|im_end|>", "<|end|>",         "<end_of_turn>", "<|endoftext|>",      "<|eom_id|>",
     "<EOT>",      "<|return|>", "<|end_of_text|>", "<|call|>",      "<end_of_utterance>",
 };
 
@@ -344,13 +349,14 @@ static lathe_status find_specials(lathe_vocab *v, const lathe_vocab_spec *spec, 
         return LATHE_ERR_MEMORY;
     }
     for (int32_t i = 0; i < v->n; i++)
-        if (v->type[i] == LATHE_TOKEN_CONTROL || v->type[i] == LATHE_TOKEN_USER || v->type[i] == LATHE_TOKEN_UNKNOWN)
-            keys[v->n_special++] = (special_key){ v->offset[i + 1] - v->offset[i], i };
+        if (v->type[i] == LATHE_TOKEN_CONTROL || v->type[i] == LATHE_TOKEN_USER ||
+            v->type[i] == LATHE_TOKEN_UNKNOWN)
+            keys[v->n_special++] = (special_key){v->offset[i + 1] - v->offset[i], i};
     qsort(keys, (size_t) v->n_special, sizeof *keys, longest_first);
     for (int32_t i = 0; i < v->n_special; i++)
         v->special[i] = keys[i].id;
     free(keys);
-    const int32_t given[] = { spec->eos, spec->eot, spec->eom };
+    const int32_t given[] = {spec->eos, spec->eot, spec->eom};
     for (size_t i = 0; i < LATHE_LEN(given); i++)
         if (given[i] >= 0 && given[i] < v->n)
             v->is_end[given[i]] = 1;
@@ -378,7 +384,8 @@ static lathe_status build(building *b, lathe_error *err) {
     v->is_end = calloc(n + 1, 1);
     v->map = malloc(1024 * sizeof *v->map);
     if (!v->offset || !v->piece_offset || !v->score || !v->type || !v->is_end || !v->map)
-        return lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory for a vocabulary of %zu tokens", spec->name, n);
+        return lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory for a vocabulary of %zu tokens", spec->name,
+                          n);
     memset(v->map, 0xFF, 1024 * sizeof *v->map);
     lathe_status st = add_tokens(b, err);
     if (!st)
@@ -396,8 +403,9 @@ static lathe_status build(building *b, lathe_error *err) {
 
 lathe_status lathe_vocab_new(const lathe_vocab_spec *spec, lathe_vocab **vocab, lathe_error *err) {
     if (spec->n < 1 || spec->n > VOCAB_MAX || spec->n_merges > MERGES_MAX)
-        return lathe_fail(err, LATHE_ERR_INPUT, "%s: %d tokens and %zu merges; a vocabulary has 1 to %d tokens", spec->name, spec->n,
-                          spec->n_merges, VOCAB_MAX);
+        return lathe_fail(err, LATHE_ERR_INPUT,
+                          "%s: %d tokens and %zu merges; a vocabulary has 1 to %d tokens", spec->name,
+                          spec->n, spec->n_merges, VOCAB_MAX);
     lathe_vocab *v = calloc(1, sizeof *v);
     if (!v)
         return lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory for a vocabulary", spec->name);
@@ -411,7 +419,7 @@ lathe_status lathe_vocab_new(const lathe_vocab_spec *spec, lathe_vocab **vocab, 
     v->add_space_prefix = spec->add_space_prefix;
     v->ignore_merges = spec->ignore_merges && spec->kind == LATHE_VOCAB_BPE;
     v->strips_after_special = spec->strips_after_special;
-    building b = { .v = v, .spec = spec };
+    building b = {.v = v, .spec = spec};
     lathe_buf_init(&b.text, UINT32_MAX);
     const lathe_status st = build(&b, err);
     v->text = b.text.data;

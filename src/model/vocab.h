@@ -33,21 +33,22 @@ typedef struct lathe_vocab_spec {
     lathe_vocab_kind kind;
     const char *pre; /* pre-tokenizer of BPE (pretok.c); NULL: "default" */
     int32_t n;
-    const lathe_text *texts; /* [n], in the byte alphabet for BPE */
-    const float *scores;     /* [n] for SPM; NULL: all 0 */
-    const uint8_t *types;    /* [n] lathe_token_type; NULL: all normal */
+    const lathe_text *texts;  /* [n], in the byte alphabet for BPE */
+    const float *scores;      /* [n] for SPM; NULL: all 0 */
+    const uint8_t *types;     /* [n] lathe_token_type; NULL: all normal */
     const lathe_text *merges; /* [n_merges] "left right", rank = index */
     size_t n_merges;
-    int32_t bos, eos, eot, eom, unk;         /* -1: none */
-    int32_t end_ids[8], n_end_ids;           /* more ids that end a generation */
+    int32_t bos, eos, eot, eom, unk; /* -1: none */
+    int32_t end_ids[8], n_end_ids;   /* more ids that end a generation */
     bool add_bos, add_eos, add_space_prefix, ignore_merges;
     bool strips_after_special; /* phi-3: blanks to the right of added tokens vanish */
     const char *name;          /* for messages */
 } lathe_vocab_spec;
 
-LATHE_NODISCARD lathe_status lathe_vocab_new(const lathe_vocab_spec *spec, lathe_vocab **vocab, lathe_error *err);
-LATHE_NODISCARD lathe_status lathe_vocab_from_gguf(const lathe_gguf *gguf, const lathe_logger *logger, lathe_vocab **vocab,
-                                                   lathe_error *err);
+LATHE_NODISCARD lathe_status lathe_vocab_new(const lathe_vocab_spec *spec, lathe_vocab **vocab,
+                                             lathe_error *err);
+LATHE_NODISCARD lathe_status lathe_vocab_from_gguf(const lathe_gguf *gguf, const lathe_logger *logger,
+                                                   lathe_vocab **vocab, lathe_error *err);
 void lathe_vocab_free(lathe_vocab *vocab);
 
 /* --- Shared by the tokenizers ------------------------------------------------------------------- */
@@ -87,8 +88,8 @@ int32_t lathe_vocab_symbol(const lathe_vocab *vocab, const char *text, size_t n_
 /* The merge of two symbols, or NULL. */
 const lathe_merge *lathe_vocab_merge(const lathe_vocab *vocab, int32_t left, int32_t right);
 
-/* The character of the byte alphabet for a byte (GPT-2): 0x21-0x7E, 0xA1-0xAC, 0xAE-0xFF are themselves, the other
- * 68 bytes are U+0100 onwards in order. */
+/* The character of the byte alphabet for a byte (GPT-2): 0x21-0x7E, 0xA1-0xAC, 0xAE-0xFF are themselves, the
+ * other 68 bytes are U+0100 onwards in order. */
 uint32_t lathe_byte_to_char(uint8_t byte);
 /* The byte of a character of the alphabet, or -1. */
 int lathe_char_to_byte(uint32_t code);
@@ -101,10 +102,10 @@ typedef struct lathe_ids {
 LATHE_NODISCARD lathe_status lathe_ids_add(lathe_ids *list, int32_t id, lathe_error *err);
 
 /* Tokenize one raw piece (no special tokens in it). Scratch memory is theirs. */
-LATHE_NODISCARD lathe_status lathe_spm_tokenize(const lathe_vocab *vocab, const char *text, size_t n_bytes, lathe_ids *out,
-                                                lathe_error *err);
-LATHE_NODISCARD lathe_status lathe_bpe_tokenize(const lathe_vocab *vocab, const char *text, size_t n_bytes, lathe_ids *out,
-                                                lathe_error *err);
+LATHE_NODISCARD lathe_status lathe_spm_tokenize(const lathe_vocab *vocab, const char *text, size_t n_bytes,
+                                                lathe_ids *out, lathe_error *err);
+LATHE_NODISCARD lathe_status lathe_bpe_tokenize(const lathe_vocab *vocab, const char *text, size_t n_bytes,
+                                                lathe_ids *out, lathe_error *err);
 
 /* A heap of candidate merges, smallest key first, ties to the smaller left index. */
 typedef struct lathe_candidate {
@@ -124,11 +125,11 @@ bool lathe_heap_pop(lathe_heap *heap, lathe_candidate *item);
 /* Compiles the expressions of a pre-tokenizer; ARG names an unknown one and lists none (they are many). */
 LATHE_NODISCARD lathe_status lathe_pretok_new(const char *name, lathe_pretok **pretok, lathe_error *err);
 void lathe_pretok_free(lathe_pretok *pretok);
-/* Splits text and calls word for each piece in order; its failure ends the split. Bytes that are no UTF-8 become
- * pieces of one byte. */
+/* Splits text and calls word for each piece in order; its failure ends the split. Bytes that are no UTF-8
+ * become pieces of one byte. */
 LATHE_NODISCARD lathe_status lathe_pretok_split(const lathe_pretok *pretok, const char *text, size_t n_bytes,
-                                                lathe_status (*word)(void *user, const char *text, size_t n_bytes,
-                                                                     lathe_error *err),
+                                                lathe_status (*word)(void *user, const char *text,
+                                                                     size_t n_bytes, lathe_error *err),
                                                 void *user, lathe_error *err);
 
 #endif
