@@ -1,0 +1,130 @@
+/* gate.c - the arithmetic of the worst-loss gate. */
+#include "decode/gate.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { FIRST_PLAIN = 4 };
+
+void lathe_gate_init(lathe_gate *gate, double share) {
+    memset(gate, 0, sizeof *gate);
+    gate->share = share;
+    gate->n_ratio = 8;
+    for (int32_t i = 0; i < 8; i++)
+        gate->ratio[i] = 1.25;
+    gate->rounds_since_interruption = 32;
+}
+
+void lathe_gate_answer(lathe_gate *gate) {
+    gate->T = gate->P = 0.0;
+    gate->n_since = gate->since_tokens = 0;
+    gate->interrupted_s = 0.0;
+    gate->refused = gate->probes = 0;
+}
+
+static void sort(double *x, int32_t n) {
+    for (int32_t i = 1; i < n; i++)
+        for (int32_t j = i; j > 0 && x[j] < x[j - 1]; j--) {
+            const double swap = x[j];
+            x[j] = x[j - 1];
+            x[j - 1] = swap;
+        }
+}
+
+static double median(const double *x, int32_t n) {
+    double copy[32];
+    memcpy(copy, x, (size_t) n * sizeof *copy);
+    sort(copy, n);
+    return n % 2 ? copy[n / 2] : 0.5 * (copy[n / 2 - 1] + copy[n / 2]);
+}
+
+static double plain_median(const lathe_gate *gate, int32_t last) {
+    const int32_t n = gate->n_plain < last ? gate->n_plain : last;
+    return n > 0 ? median(gate->plain + gate->n_plain - n, n) : 0.0;
+}
+
+/* U: the .95 quantile of what rounds cost against their model, at least 1. */
+static double upper_ratio(const lathe_gate *gate) {
+    double copy[32];
+    memcpy(copy, gate->ratio, (size_t) gate->n_ratio * sizeof *copy);
+    sort(copy, gate->n_ratio);
+    const int32_t i = (int32_t) ceil(0.95 * gate->n_ratio) - 1;
+    return fmax(1.0, copy[i]);
+}
+
+double lathe_gate_price(const lathe_gate *gate) {
+    if (gate->n_plain_ever < FIRST_PLAIN)
+        return 0.0;
+    return 0.98 * fmin(plain_median(gate, 9), plain_median(gate, 3));
+}
+
+double lathe_gate_room(const lathe_gate *gate) {
+    return gate->share * fmax(gate->P, 64.0 * lathe_gate_price(gate));
+}
+
+double lathe_gate_worst_loss(const lathe_gate *gate, double m) {
+    return upper_ratio(gate) * m * plain_median(gate, 9) - lathe_gate_price(gate);
+}
+
+bool lathe_gate_allows(lathe_gate *gate, double m) {
+    const double q = lathe_gate_price(gate);
+    if (!(q > 0.0))
+        return false;
+    const double D = gate->T - gate->P, room = lathe_gate_room(gate);
+    const double patience = fmin(256.0, fmax(8.0, 10.0 * (room - D) / q));
+    if (gate->since_tokens >= patience || gate->n_since >= LATHE_GATE_SINCE_MAX) {
+        gate->probes++;
+        return false;
+    }
+    if (D + lathe_gate_worst_loss(gate, m) <= room)
+        return true;
+    gate->refused++;
+    return false;
+}
+
+void lathe_gate_plain(lathe_gate *gate, double seconds, double forward_s) {
+    if (gate->n_plain == 9) {
+        memmove(gate->plain, gate->plain + 1, 8 * sizeof *gate->plain);
+        gate->n_plain = 8;
+    }
+    gate->plain[gate->n_plain++] = forward_s;
+    gate->n_plain_ever += gate->n_plain_ever < FIRST_PLAIN;
+    gate->T += seconds;
+    gate->P += forward_s;
+    /* What was priced dearer than this measurement says is taken back. */
+    for (int32_t i = 0; i < gate->n_since; i++)
+        gate->P -= gate->since_count[i] * fmax(0.0, gate->since_price[i] - forward_s);
+    gate->n_since = gate->since_tokens = 0;
+}
+
+void lathe_gate_drafted(lathe_gate *gate, double m, double seconds, int32_t n_emitted) {
+    const double M = m * plain_median(gate, 9), U = upper_ratio(gate), q = lathe_gate_price(gate);
+    double y = seconds;
+    gate->rounds_since_interruption++;
+    const bool interrupted = y > 2.0 * U * M && gate->rounds_since_interruption > 32;
+    if (interrupted) {
+        gate->interrupted_s += y - U * M;
+        gate->rounds_since_interruption = 0;
+        y = U * M;
+    }
+    const double r_med = median(gate->ratio, gate->n_ratio);
+    const double price = fmin(q, 0.98 * y / (r_med * m));
+    if (!interrupted) {
+        if (gate->n_ratio == 32) {
+            memmove(gate->ratio, gate->ratio + 1, 31 * sizeof *gate->ratio);
+            gate->n_ratio = 31;
+        }
+        gate->ratio[gate->n_ratio++] = y / M;
+    }
+    gate->T += y;
+    gate->P += n_emitted * price;
+    if (gate->n_since < LATHE_GATE_SINCE_MAX) {
+        gate->since_price[gate->n_since] = price;
+        gate->since_count[gate->n_since++] = n_emitted;
+    }
+    gate->since_tokens += n_emitted;
+}
+
+double lathe_gate_loss_bound(const lathe_gate *gate) {
+    return gate->P > 0.0 ? (gate->T - gate->P + lathe_gate_room(gate)) / gate->P : 0.0;
+}

@@ -1,0 +1,48 @@
+/* gate.h - the worst-loss gate: speculation may lose at most a fixed share of an answer's time.
+ *
+ * T is the measured time of the answer so far, P the price of the same tokens by plain decoding, D = T - P
+ * the loss. A round of k drafts is allowed only while D plus its worst cost without any accepted draft stays
+ * within a share of P. The price comes from plain rounds that are forced now and then (probes). */
+#ifndef LATHE_DECODE_GATE_H
+#define LATHE_DECODE_GATE_H
+
+#include "lathe/base.h"
+
+enum { LATHE_GATE_SINCE_MAX = 256 };
+
+typedef struct lathe_gate {
+    double share;    /* eps: 0.02 */
+    double T, P;     /* seconds, of this answer */
+    double plain[9]; /* the last plain rounds, across answers, oldest first */
+    int32_t n_plain, n_plain_ever;
+    double ratio[32]; /* measured over modelled cost of the last drafted rounds */
+    int32_t n_ratio;
+    int32_t since_tokens; /* emitted since the last plain round */
+    int32_t n_since;
+    double since_price[LATHE_GATE_SINCE_MAX];
+    int32_t since_count[LATHE_GATE_SINCE_MAX];
+    int32_t rounds_since_interruption;
+    double interrupted_s;
+    int64_t refused, probes;
+} lathe_gate;
+
+/* A process's first answer; share of time that may be lost. */
+void lathe_gate_init(lathe_gate *gate, double share);
+/* A new answer: prices stay, time starts anew. */
+void lathe_gate_answer(lathe_gate *gate);
+/* Price of a plain step now, in seconds; 0 before the first four plain rounds. */
+double lathe_gate_price(const lathe_gate *gate);
+/* Seconds that may be lost in all. */
+double lathe_gate_room(const lathe_gate *gate);
+/* Most seconds that a round modelled at m plain steps loses. */
+double lathe_gate_worst_loss(const lathe_gate *gate, double m);
+/* May a round modelled at m plain steps be drafted now? False also where a probe is due. */
+bool lathe_gate_allows(lathe_gate *gate, double m);
+/* Reports a plain round: all its time, and that of its forward pass and sampling alone. */
+void lathe_gate_plain(lathe_gate *gate, double seconds, double forward_s);
+/* Reports a drafted round modelled at m plain steps that emitted n tokens. */
+void lathe_gate_drafted(lathe_gate *gate, double m, double seconds, int32_t n_emitted);
+/* (D + room) / P: what the answer can have lost, as a share. */
+double lathe_gate_loss_bound(const lathe_gate *gate);
+
+#endif
