@@ -248,25 +248,17 @@ uint64_t lathe_writer_offset(const lathe_writer *w) {
     return w->offset;
 }
 
-/* Best effort: a file system that cannot sync a folder is no reason to fail. */
-static void sync_folder_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    char *folder = malloc(strlen(path) + 2);
-    if (!folder)
-        return;
-    if (slash == path)
-        memcpy(folder, "/", 2);
-    else if (slash) {
-        memcpy(folder, path, (size_t) (slash - path));
-        folder[slash - path] = '\0';
-    } else
-        memcpy(folder, ".", 2);
-    const int fd = open(folder, O_RDONLY | O_CLOEXEC);
+/* Best effort: a file system that cannot sync a folder is no reason to fail. Cuts path to its folder, so that no
+ * allocation can fail here. */
+static void sync_folder_of(char *path) {
+    char *slash = strrchr(path, '/');
+    if (slash)
+        slash[slash == path ? 1 : 0] = '\0';
+    const int fd = open(slash ? path : ".", O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
         (void) fsync(fd);
         close(fd);
     }
-    free(folder);
 }
 
 lathe_status lathe_writer_commit(lathe_writer *w, lathe_error *err) {

@@ -73,28 +73,38 @@ static bool is_integer(uint32_t type) {
     return type <= LATHE_GGUF_I32 || type == LATHE_GGUF_U64 || type == LATHE_GGUF_I64;
 }
 
+enum { SHOWN_BYTES = 80 };
+
+/* A key for a message: it may come from the file, and must not break the line or drive a terminal. */
+static const char *shown(const char *key, char out[SHOWN_BYTES]) {
+    return lathe_gguf_printable(key, strlen(key), out, SHOWN_BYTES);
+}
+
 static lathe_status missing(const lathe_gguf *g, const char *key, lathe_gguf_need need, lathe_error *err) {
+    char name[SHOWN_BYTES];
     if (need == LATHE_GGUF_OPTIONAL)
         return LATHE_OK;
     return lathe_fail(err, LATHE_ERR_INPUT, "%s: key '%s' is missing; this kind of model needs it",
-                      lathe_gguf_path(g), key);
+                      lathe_gguf_path(g), shown(key, name));
 }
 
 static lathe_status wrong_type(const lathe_gguf *g, const lathe_gguf_kv *kv, const char *want,
                                lathe_error *err) {
+    char name[SHOWN_BYTES];
     if (kv->type == LATHE_GGUF_ARRAY)
         return lathe_fail(err, LATHE_ERR_INPUT, "%s: key '%s' is an array of %s; want %s", lathe_gguf_path(g),
-                          kv->key, lathe_gguf_type_name(kv->array_type), want);
+                          shown(kv->key, name), lathe_gguf_type_name(kv->array_type), want);
     return lathe_fail(err, LATHE_ERR_INPUT, "%s: key '%s' is of type %s; want %s", lathe_gguf_path(g),
-                      kv->key, lathe_gguf_type_name(kv->type), want);
+                      shown(kv->key, name), lathe_gguf_type_name(kv->type), want);
 }
 
 static lathe_status check_int(const lathe_gguf *g, const char *key, int64_t v, int64_t min, int64_t max,
                               lathe_error *err) {
+    char name[SHOWN_BYTES];
     if (v >= min && v <= max)
         return LATHE_OK;
     return lathe_fail(err, LATHE_ERR_INPUT, "%s: key '%s' is %lld; want %lld to %lld", lathe_gguf_path(g),
-                      key, (long long) v, (long long) min, (long long) max);
+                      shown(key, name), (long long) v, (long long) min, (long long) max);
 }
 
 lathe_status lathe_gguf_int(const lathe_gguf *g, const char *key, lathe_gguf_need need, int64_t min,
@@ -113,6 +123,7 @@ lathe_status lathe_gguf_int(const lathe_gguf *g, const char *key, lathe_gguf_nee
 
 lathe_status lathe_gguf_real(const lathe_gguf *g, const char *key, lathe_gguf_need need, double min,
                              double max, double *out, lathe_error *err) {
+    char name[SHOWN_BYTES];
     const lathe_gguf_kv *kv = lathe_gguf_find(g, key);
     if (!kv)
         return missing(g, key, need, err);
@@ -121,7 +132,7 @@ lathe_status lathe_gguf_real(const lathe_gguf *g, const char *key, lathe_gguf_ne
     const double v = real_at(kv->type, kv->data);
     if (!isfinite(v) || v < min || v > max)
         return lathe_fail(err, LATHE_ERR_INPUT, "%s: key '%s' is %g; want a number from %g to %g",
-                          lathe_gguf_path(g), key, v, min, max);
+                          lathe_gguf_path(g), shown(key, name), v, min, max);
     *out = v;
     return LATHE_OK;
 }
@@ -139,6 +150,7 @@ lathe_status lathe_gguf_bool(const lathe_gguf *g, const char *key, lathe_gguf_ne
 
 lathe_status lathe_gguf_text(const lathe_gguf *g, const char *key, lathe_gguf_need need, const char **out,
                              lathe_error *err) {
+    char name[SHOWN_BYTES];
     const lathe_gguf_kv *kv = lathe_gguf_find(g, key);
     if (!kv)
         return missing(g, key, need, err);
@@ -147,13 +159,14 @@ lathe_status lathe_gguf_text(const lathe_gguf *g, const char *key, lathe_gguf_ne
     if (!kv->text)
         return lathe_fail(err, LATHE_ERR_INPUT,
                           "%s: key '%s': text of %llu bytes that is over 1 MiB or holds a NUL",
-                          lathe_gguf_path(g), key, (unsigned long long) kv->n);
+                          lathe_gguf_path(g), shown(key, name), (unsigned long long) kv->n);
     *out = kv->text;
     return LATHE_OK;
 }
 
 lathe_status lathe_gguf_ints(const lathe_gguf *g, const char *key, lathe_gguf_need need, int64_t min,
                              int64_t max, int64_t *out, size_t n, lathe_error *err) {
+    char name[SHOWN_BYTES];
     const lathe_gguf_kv *kv = lathe_gguf_find(g, key);
     if (!kv)
         return missing(g, key, need, err);
@@ -163,7 +176,7 @@ lathe_status lathe_gguf_ints(const lathe_gguf *g, const char *key, lathe_gguf_ne
         return wrong_type(g, kv, "an integer or an array of integers", err);
     if (is_array && kv->n != n)
         return lathe_fail(err, LATHE_ERR_INPUT, "%s: key '%s' has %llu elements; want %zu, one a layer",
-                          lathe_gguf_path(g), key, (unsigned long long) kv->n, n);
+                          lathe_gguf_path(g), shown(key, name), (unsigned long long) kv->n, n);
     for (int pass = 0; pass < 2; pass++) /* all checked before the first is written */
         for (size_t i = 0; i < n; i++) {
             const int64_t v = int_at(type, kv->data + (is_array ? i * element_bytes(type) : 0));
@@ -178,6 +191,7 @@ lathe_status lathe_gguf_ints(const lathe_gguf *g, const char *key, lathe_gguf_ne
 
 lathe_status lathe_gguf_array_get(const lathe_gguf *g, const char *key, lathe_gguf_need need, uint32_t types,
                                   int64_t n, lathe_gguf_array *out, lathe_error *err) {
+    char name[SHOWN_BYTES];
     const lathe_gguf_kv *kv = lathe_gguf_find(g, key);
     if (!kv) {
         *out = (lathe_gguf_array){0};
@@ -194,7 +208,7 @@ lathe_status lathe_gguf_array_get(const lathe_gguf *g, const char *key, lathe_gg
     }
     if (n >= 0 && kv->n != (uint64_t) n)
         return lathe_fail(err, LATHE_ERR_INPUT, "%s: key '%s' has %llu elements; want %lld",
-                          lathe_gguf_path(g), key, (unsigned long long) kv->n, (long long) n);
+                          lathe_gguf_path(g), shown(key, name), (unsigned long long) kv->n, (long long) n);
     *out = (lathe_gguf_array){.type = kv->array_type, .n = kv->n, .data = kv->data, .n_bytes = kv->n_bytes};
     return LATHE_OK;
 }

@@ -197,9 +197,10 @@ static lathe_status write_model(synthesizer *s, const lathe_desc *desc, uint32_t
     for (size_t i = 0; i < n_tensors; i++) {
         const lathe_desc_tensor *t = &tensors[i];
         lathe_gguf_put_tensor(s->w, t->name, type_of(desc, t, target), t->n_dims, t->ne);
-        s->total += (double) (t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3]);
+        const int64_t n = t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
+        s->total += (double) n;
+        result->n_params += t->role == LATHE_ROLE_TABLE ? 0 : n;
     }
-    result->n_params = lathe_desc_n_params(desc);
     result->bytes = (int64_t) lathe_gguf_writer_size(s->w);
     st = lathe_gguf_writer_begin(s->w, path, err);
     for (size_t i = 0; !st && i < n_tensors; i++)
