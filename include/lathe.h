@@ -5,5 +5,6 @@
 
 #include "lathe/base.h"
 #include "lathe/model.h"
+#include "lathe/tensor.h"
 
 #endif

@@ -58,6 +58,18 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_tensor_hvp(struct ggml_context *ctx
                                                         struct ggml_tensor **grads,
                                                         struct ggml_tensor **products, lathe_error *err);
 
+/* --- Workers ------------------------------------------------------------------------------------- */
+
+/** Serves this machine's device to lathe processes elsewhere (ggml's RPC protocol) until the process ends.
+ *
+ * The protocol has no authentication and no encryption: a caller that listens anywhere but on the loopback
+ * address must have asked its user. One client at a time.
+ * @param endpoint   "host:port"
+ * @param cache_dir  where large tensors are kept between clients; NULL: nowhere
+ * @return only on failure: ARG for an address that is none, UNSUPPORTED without the RPC backend, IO. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_worker_serve(const char *endpoint, const char *cache_dir, int n_threads,
+                                                          lathe_error *err);
+
 #ifdef __cplusplus
 }
 #endif
