@@ -98,6 +98,37 @@ LATHE_API void lathe_detok_add(lathe_detok *detok, int32_t id, const char **text
 /** What was held back, with U+FFFD for what is no UTF-8. */
 LATHE_API void lathe_detok_end(lathe_detok *detok, const char **text, size_t *n_bytes);
 
+/* --- Conversations ------------------------------------------------------------------------------- */
+
+/** One turn. */
+typedef struct lathe_message {
+    const char *role; /**< "system", "user" or "assistant" */
+    const char *text;
+} lathe_message;
+
+/** The kind of chat template, found by what its text contains: "llama2", "llama3", "chatml", "mistral-v1",
+ * "mistral-v3", "gemma", "phi3", "zephyr", ...; a kind's own name gives itself. NULL where nothing fits. */
+LATHE_API const char *lathe_chat_kind(const char *template_or_name);
+/** Name i of the kinds, NULL behind the last. */
+LATHE_API const char *lathe_chat_kind_at(size_t i);
+
+/** Puts a conversation into the template of a kind.
+ * @param kind      as lathe_chat_kind gives it
+ * @param generate  end with the opening of the assistant's turn
+ * @param eos_text  the end-of-sequence text that some kinds write after an answer; NULL: "</s>"
+ * @param text      allocated, NUL-terminated: lathe_free */
+LATHE_API LATHE_NODISCARD lathe_status lathe_chat_text(const char *kind, const lathe_message *messages,
+                                                       size_t n_messages, bool generate, const char *eos_text,
+                                                       char **text, lathe_error *err);
+
+/** The same as ids: the template's own parts may become special tokens, what people wrote never does. BOS is
+ * put first where the vocabulary adds it, once.
+ * @param ids, n_ids  allocated; lathe_free */
+LATHE_API LATHE_NODISCARD lathe_status lathe_chat_tokenize(const lathe_vocab *vocab, const char *kind,
+                                                           const lathe_message *messages, size_t n_messages,
+                                                           bool generate, int32_t **ids, size_t *n_ids,
+                                                           lathe_error *err);
+
 /** Frees what lathe_tokenize, lathe_detokenize and the like gave. */
 LATHE_API void lathe_free(void *memory);
 
@@ -233,9 +264,10 @@ typedef struct lathe_quantize_result {
 LATHE_API lathe_quantize_params lathe_quantize_params_default(void);
 
 /** Writes the GGUF file `in` with other tensor types to `out`. Any type that can be dequantised is a source.
- * Vectors, norms, position embeddings and routers stay as they are; output.weight, and token_embd.weight where
- * it is the output too, become q6_K (q8_0 where the target is q8_0 or the row is no multiple of 256); rows that
- * no block of the type divides take a type of smaller blocks. NUMERIC names a tensor with NaN or infinity. */
+ * Vectors, norms, position embeddings and routers stay as they are; output.weight, and token_embd.weight
+ * where it is the output too, become q6_K (q8_0 where the target is q8_0 or the row is no multiple of 256);
+ * rows that no block of the type divides take a type of smaller blocks. NUMERIC names a tensor with NaN or
+ * infinity. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_model_quantize(const char *in, const char *out,
                                                             const lathe_quantize_params *params,
                                                             lathe_quantize_result *result, lathe_error *err);
