@@ -4,6 +4,7 @@
 #define LATHE_H
 
 #include "lathe/base.h"
+#include "lathe/decode.h"
 #include "lathe/model.h"
 #include "lathe/tensor.h"
 

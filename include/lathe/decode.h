@@ -1,5 +1,8 @@
 /** @file decode.h
- * Decoding: from logits to text, and speculation that makes it faster without changing its law. */
+ * Decoding: from logits to text, and speculation that makes it faster without changing its law.
+ *
+ * A sampler turns logits into a law over tokens and draws from it; a session holds a context, the ids behind it
+ * and a sampler, and turns a prompt into text. All random numbers depend on the seed and the position alone. */
 #ifndef LATHE_DECODE_H
 #define LATHE_DECODE_H
 
@@ -8,6 +11,174 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* === Sampling ==================================================================================== */
+
+typedef struct lathe_logit_bias {
+    int32_t id;
+    float bias; /**< added to the logit; -INFINITY bans the token */
+} lathe_logit_bias;
+
+/** Names, order and defaults are llama.cpp's. A step whose value says "off" does nothing. */
+typedef struct lathe_sampler_params {
+    size_t struct_size;
+    /** Steps in order, separated by ';' or ',': penalties dry top_n_sigma top_k typ_p top_p min_p xtc temperature;
+     * NULL: all of them in this order. A step that is not named is not done. */
+    const char *steps;
+    double temp;   /**< 0.8; <= 0: always the likeliest, ties to the lowest id, whatever the steps */
+    int32_t top_k; /**< 40; <= 0: all */
+    double top_p;  /**< 0.95; >= 1: off */
+    double min_p;  /**< 0.05; <= 0: off */
+    double typical;             /**< 1; >= 1: off */
+    double top_n_sigma;         /**< -1; <= 0: off */
+    double xtc_probability;     /**< 0: off */
+    double xtc_threshold;       /**< 0.1; > 0.5: off */
+    double dynatemp_range;      /**< 0: the temperature is fixed, else temp +- range by the entropy */
+    double dynatemp_exponent;   /**< 1 */
+    int32_t min_keep;           /**< 0; top-p, min-p and typical leave at least so many */
+    int32_t repeat_last_n;      /**< 64: tokens that penalties look at; -1: all */
+    double repeat_penalty;      /**< 1: off */
+    double frequency_penalty;   /**< 0 */
+    double presence_penalty;    /**< 0 */
+    double dry_multiplier;      /**< 0: off */
+    double dry_base;            /**< 1.75 */
+    int32_t dry_allowed_length; /**< 2 */
+    int32_t dry_last_n;         /**< 64; -1: all */
+    const char *const *dry_breakers; /**< [n_dry_breakers] texts; NULL: newline, colon, quote, asterisk */
+    int32_t n_dry_breakers;
+    const lathe_logit_bias *bias; /**< [n_bias], copied */
+    int32_t n_bias;
+    bool mirostat;       /**< version 2: after the temperature alone; the steps are ignored */
+    double mirostat_tau; /**< 5 bits */
+    double mirostat_eta; /**< 0.1 */
+    uint64_t seed;       /**< 0 */
+} lathe_sampler_params;
+
+typedef struct lathe_sampler lathe_sampler;
+
+LATHE_API lathe_sampler_params lathe_sampler_params_default(void);
+
+/** @param vocab  for the DRY breakers; NULL: none
+ * Errors: ARG names the value that is out of range, or the unknown step. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_sampler_new(const lathe_vocab *vocab, int32_t n_vocab,
+                                                         const lathe_sampler_params *params,
+                                                         lathe_sampler **sampler, lathe_error *err);
+LATHE_API void lathe_sampler_free(lathe_sampler *sampler);
+LATHE_API uint64_t lathe_sampler_seed(const lathe_sampler *sampler);
+LATHE_API bool lathe_sampler_is_greedy(const lathe_sampler *sampler);
+
+/** The law of the next token after the whole chain.
+ * @param logits   [n_vocab], read only; -inf excludes a token
+ * @param history  [n_history] the tokens before it, for penalties, DRY and the position of XTC's draw
+ * @param law      [n_vocab] out: probabilities that sum to 1; a point mass where greedy
+ * Errors: NUMERIC for NaN or +inf, and where every token is excluded.
+ * Cost O(n_vocab), no allocation but of DRY's table when the history grew. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_sampler_law(lathe_sampler *sampler, const float *logits,
+                                                         const int32_t *history, size_t n_history,
+                                                         double *law, lathe_error *err);
+
+/** Draws the token at position n_history: the same one for the same seed, logits and history. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_sampler_draw(lathe_sampler *sampler, const float *logits,
+                                                          const int32_t *history, size_t n_history,
+                                                          int32_t *id, lathe_error *err);
+
+/** The token of a law at a position: the first whose cumulative probability passes the position's uniform; where the
+ * sampler is greedy its point mass. Equals lathe_sampler_draw up to rounding of sums. */
+LATHE_API int32_t lathe_sampler_pick(const lathe_sampler *sampler, const double *law, size_t position);
+
+/** log softmax over all tokens, in double; [n] in and out. */
+LATHE_API void lathe_log_softmax(const float *logits, int32_t n, double *out);
+
+/* === Generation ================================================================================== */
+
+/** Takes text as it comes, whole UTF-8 characters (text is not NUL-terminated); false stops the generation. */
+typedef bool (*lathe_text_fn)(void *user, const char *text, size_t n_bytes);
+
+typedef enum lathe_stop {
+    LATHE_STOP_EOS,       /**< the model ended its text */
+    LATHE_STOP_LENGTH,    /**< n_predict tokens are there */
+    LATHE_STOP_CONTEXT,   /**< the context is full */
+    LATHE_STOP_STRING,    /**< a stop string came */
+    LATHE_STOP_INTERRUPT, /**< the callback or lathe_session_cancel said so */
+} lathe_stop;
+
+/** "eos", "length", "context", "string", "interrupt" */
+LATHE_API const char *lathe_stop_name(lathe_stop stop);
+
+typedef struct lathe_session_params {
+    size_t struct_size;
+    lathe_context_params context;
+    lathe_sampler_params sampler;
+    int32_t n_predict;       /**< -1: until the end of the text or of the context */
+    const char *const *stop; /**< [n_stop] texts that end the generation and are not part of it */
+    int32_t n_stop;          /**< at most 64, of at most 1024 bytes */
+    int32_t add_bos;         /**< -1: as the model says */
+    bool special;            /**< recognise special tokens in prompts */
+    bool show_special;       /**< write control tokens too */
+    bool ignore_eos;         /**< the end of the text is never drawn */
+    bool shift;   /**< a full context drops its older half (but n_keep tokens) instead of ending the text */
+    int32_t n_keep; /**< tokens that a shift keeps at the front; BOS is always kept */
+    lathe_progress progress; /**< of prompts; false cancels */
+} lathe_session_params;
+
+/** What the last generation did. Times in seconds. */
+typedef struct lathe_session_stats {
+    size_t struct_size;
+    int32_t n_prompt;    /**< tokens of the prompt */
+    int32_t n_reused;    /**< of these, found in the cache */
+    int32_t n_predicted; /**< tokens generated; one that ended the text is not counted */
+    int32_t n_shifted;   /**< tokens dropped by shifts */
+    int32_t n_threads;
+    lathe_stop stop;
+    uint64_t seed;
+    double prefill_s; /**< prompt without its last token */
+    double decode_s;  /**< everything after */
+} lathe_session_stats;
+
+typedef struct lathe_session lathe_session;
+
+LATHE_API lathe_session_params lathe_session_params_default(void);
+
+/** @param params  NULL: defaults. The model must outlive the session. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_session_new(const lathe_model *model,
+                                                         const lathe_session_params *params,
+                                                         lathe_session **session, lathe_error *err);
+LATHE_API void lathe_session_free(lathe_session *session);
+
+/** Continues a text. The prompt is the whole text; what it has in common with what the session holds already is not
+ * read again.
+ * @param print  NULL: nobody listens; the ids are kept all the same
+ * Errors: ARG for an empty prompt where no BOS is added, and for one over the context (the message has both sizes). */
+LATHE_API LATHE_NODISCARD lathe_status lathe_session_generate(lathe_session *session, const char *prompt,
+                                                              lathe_text_fn print, void *user,
+                                                              lathe_error *err);
+/** As above for [n_ids] tokens, used as they are. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_session_generate_ids(lathe_session *session, const int32_t *ids,
+                                                                  size_t n_ids, lathe_text_fn print,
+                                                                  void *user, lathe_error *err);
+
+/** All tokens held: prompt and answer; *n_generated of them are the last answer. Borrowed until the next call. */
+LATHE_API const int32_t *lathe_session_ids(const lathe_session *session, size_t *n_ids, size_t *n_generated);
+LATHE_API lathe_session_stats lathe_session_stats_of(const lathe_session *session);
+/** The context under it, for what sessions do not offer. */
+LATHE_API lathe_context *lathe_session_context(lathe_session *session);
+
+/** Another sampler, or another length, from the next generation on. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_session_set_sampler(lathe_session *session,
+                                                                 const lathe_sampler_params *params,
+                                                                 lathe_error *err);
+LATHE_API void lathe_session_set_n_predict(lathe_session *session, int32_t n_predict);
+LATHE_API LATHE_NODISCARD lathe_status lathe_session_set_stop(lathe_session *session, const char *const *stop,
+                                                              int32_t n_stop, lathe_error *err);
+/** cancel(user) is asked between tokens and within prompts; true stops with LATHE_STOP_INTERRUPT. */
+LATHE_API void lathe_session_set_cancel(lathe_session *session, bool (*cancel)(void *user), void *user);
+/** Forgets everything. */
+LATHE_API void lathe_session_clear(lathe_session *session);
+/** Cache and ids to a file, and back; see lathe_context_save. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_session_save(const lathe_session *session, const char *path,
+                                                          lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_session_load(lathe_session *session, const char *path,
+                                                          lathe_error *err);
 
 /* === Speculation ================================================================================= */
 /* Drafts are made by a proposer, judged by a verifier, and their kind and length chosen by a controller; the parts
