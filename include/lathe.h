@@ -7,5 +7,6 @@
 #include "lathe/decode.h"
 #include "lathe/model.h"
 #include "lathe/tensor.h"
+#include "lathe/train.h"
 
 #endif

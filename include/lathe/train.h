@@ -1,0 +1,160 @@
+/** @file train.h
+ * Training: optimisers on plain float arrays, schedules, deterministic data order, and the loop that turns a
+ * token file into a GGUF model, resumable bit for bit. Equations: docs/training.md. */
+#ifndef LATHE_TRAIN_H
+#define LATHE_TRAIN_H
+
+#include "lathe/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* --- Optimisers ---------------------------------------------------------------------------------- */
+
+typedef enum lathe_optim_kind {
+    LATHE_OPTIM_SGD,
+    LATHE_OPTIM_SIGNSGD,
+    LATHE_OPTIM_LION,
+    LATHE_OPTIM_ADAMW,
+    LATHE_OPTIM_MUON,    /**< matrices only */
+    LATHE_OPTIM_SHAMPOO, /**< matrices only */
+    LATHE_OPTIM_SOAP,    /**< matrices only */
+    LATHE_OPTIM_COUNT
+} lathe_optim_kind;
+
+/** How Muon orthogonalises: polynomial iterations (coefficients by origin), or the singular value
+ * decomposition. */
+typedef enum lathe_ns_kind {
+    LATHE_NS_JORDAN5,
+    LATHE_NS_YOU5,
+    LATHE_NS_POLAR5,
+    LATHE_NS_POLAR8,
+    LATHE_NS_CUBIC10,
+    LATHE_NS_SVD,
+    LATHE_NS_COUNT
+} lathe_ns_kind;
+
+typedef struct lathe_optim {
+    lathe_optim_kind kind;
+    double weight_decay; /**< decoupled, but for SGD without `decoupled` */
+    double momentum;     /**< SGD, SignSGD, Muon */
+    double dampening;    /**< SGD */
+    bool nesterov;       /**< SGD, Muon */
+    bool decoupled;      /**< SGD: decay the weights instead of adding to the gradient */
+    double beta1, beta2, eps;
+    lathe_ns_kind ns;
+    bool original_scale; /**< Muon: sqrt(max(1, rows/cols)) instead of 0.2 sqrt(max(rows, cols)) */
+    bool sum;            /**< Shampoo: textbook sums, roots each step, no grafting */
+    double beta_side;    /**< Shampoo, SOAP: average of the two sides' statistics, 0.95 */
+    int32_t refresh;     /**< Shampoo, SOAP: steps between new roots or bases, 10 */
+} lathe_optim;
+
+/** Usual settings of a kind (docs/training.md). */
+LATHE_API lathe_optim lathe_optim_default(lathe_optim_kind kind);
+/** "adamw", ...; NULL outside. */
+LATHE_API const char *lathe_optim_name(lathe_optim_kind kind);
+LATHE_API const char *lathe_ns_name(lathe_ns_kind kind);
+/** Ranges and contradictions. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_optim_check(const lathe_optim *optim, lathe_error *err);
+/** Floats of state for a rows x cols tensor (a vector: rows 1). Zero them before the first step. */
+LATHE_API size_t lathe_optim_state_size(const lathe_optim *optim, int64_t rows, int64_t cols);
+/** One step in place: w [rows, cols] row-major (rows = outputs), g alike, t from 1, lr as scheduled.
+ * @return ARG where a matrix optimiser meets a vector, NUMERIC for a gradient that is not finite (w and
+ *         state are as before); messages begin with name */
+LATHE_API LATHE_NODISCARD lathe_status lathe_optim_step(const lathe_optim *optim, const char *name, float *w,
+                                                        const float *g, float *state, int64_t rows,
+                                                        int64_t cols, int64_t t, double lr, lathe_error *err);
+/** out [rows, cols] = the orthogonal factor of g as ns finds it; zero for zero. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_orthogonalise(lathe_ns_kind ns, const float *g, int64_t rows,
+                                                           int64_t cols, float *out, lathe_error *err);
+/** The polynomial of ns applied to one singular value (after the normalisation). */
+LATHE_API double lathe_ns_scalar(lathe_ns_kind ns, double x);
+
+/* --- Schedules ----------------------------------------------------------------------------------- */
+
+typedef enum lathe_schedule_kind {
+    LATHE_SCHEDULE_CONSTANT,
+    LATHE_SCHEDULE_COSINE,
+    LATHE_SCHEDULE_LINEAR,
+    LATHE_SCHEDULE_WSD,        /**< constant, then 1 - sqrt */
+    LATHE_SCHEDULE_WSD_LINEAR, /**< constant, then linear */
+} lathe_schedule_kind;
+
+typedef struct lathe_schedule {
+    lathe_schedule_kind kind;
+    int64_t warmup, total; /**< steps */
+    double min_ratio;      /**< cosine, linear */
+    double decay;          /**< WSD: share of total that decays */
+} lathe_schedule;
+
+/** Factor of the peak rate at step t, from 1. */
+LATHE_API double lathe_schedule_at(const lathe_schedule *schedule, int64_t t);
+
+/* --- Data ---------------------------------------------------------------------------------------- */
+
+/** A token file, mapped read only. */
+typedef struct lathe_tokens lathe_tokens;
+
+/** Opens a token file ("LTOK"); n_vocab > 0: it must have been made for so many tokens, and each id is
+ * checked. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tokens_open(const char *path, int32_t n_vocab,
+                                                         lathe_tokens **tokens, lathe_error *err);
+LATHE_API void lathe_tokens_close(lathe_tokens *tokens);
+LATHE_API uint64_t lathe_tokens_count(const lathe_tokens *tokens);
+LATHE_API int32_t lathe_tokens_n_vocab(const lathe_tokens *tokens);
+/** out[n] = tokens at, at + 1, ...; within the file. */
+LATHE_API void lathe_tokens_read(const lathe_tokens *tokens, uint64_t at, int32_t n, int32_t *out);
+/** Writes a token file. tokenizer_hash [32] may be NULL. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tokens_write(const char *path, const int32_t *ids, uint64_t n,
+                                                          int32_t n_vocab, const uint8_t *tokenizer_hash,
+                                                          lathe_error *err);
+
+/** Element i of epoch's pseudo-random permutation of 0 .. n - 1, without memory. */
+LATHE_API uint64_t lathe_permuted(uint64_t seed, uint32_t epoch, uint64_t n, uint64_t i);
+/** First token of the window that example `index` of the stream of epochs is; n_tokens > ctx. */
+LATHE_API uint64_t lathe_window_at(uint64_t seed, uint64_t n_tokens, int32_t ctx, uint64_t index);
+
+/* --- Training ------------------------------------------------------------------------------------ */
+
+typedef struct lathe_train_params {
+    size_t struct_size;
+    const char *data, *eval_data; /**< token files; eval_data NULL: no evaluation */
+    const char *tokenizer;        /**< GGUF whose tokenizer the model carries; NULL: none */
+    const char *output;           /**< folder of the run */
+    const char *family;
+    const char *name; /**< general.name; NULL: none */
+    int32_t n_layer, n_embd, n_head, n_head_kv, n_ff, n_ctx;
+    bool tied;
+    int32_t rows, accum;       /**< sequences in a micro-batch; micro-batches in a step */
+    lathe_optim matrix, other; /**< hidden matrices; everything else */
+    double lr, lr_other;       /**< peaks; lr_other 0: lr */
+    lathe_schedule schedule;
+    double clip; /**< of the global gradient norm; 0: none */
+    double ema;  /**< 0: none */
+    uint64_t seed;
+    int32_t eval_every, save_every, keep;
+    double max_seconds; /**< saves and stops after so long; 0: never */
+    int32_t n_threads;
+    bool resume; /**< go on from the newest complete checkpoint in output, if any */
+    lathe_logger logger;
+    lathe_progress progress;
+} lathe_train_params;
+
+LATHE_API lathe_train_params lathe_train_params_default(void);
+
+typedef struct lathe_train_result {
+    int64_t step, n_params;
+    double loss, eval_loss; /**< nats a token; NaN: never measured */
+    double tokens_per_s;
+    bool finished; /**< false: max_seconds came first */
+} lathe_train_result;
+
+/** Trains; writes output/metrics.jsonl, output/checkpoint-N/ and, at the end, output/model.gguf. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_train_run(const lathe_train_params *params,
+                                                       lathe_train_result *result, lathe_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

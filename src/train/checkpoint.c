@@ -1,0 +1,318 @@
+/* checkpoint.c - a checkpoint is a folder that appears under its name by one rename, after every file in it
+ * has reached the disk. */
+#include "train/checkpoint.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "model/gguf_write.h"
+#include "model/synth.h"
+
+enum { PATH_BYTES = 4096, CHECKPOINTS_MAX = 4096 };
+
+static lathe_status path_in(char *out, const char *folder, const char *name, lathe_error *err) {
+    int n = snprintf(out, PATH_BYTES, "%s/%s", folder, name);
+    return n > 0 && n < PATH_BYTES ? LATHE_OK
+                                   : lathe_fail(err, LATHE_ERR_ARG, "the path '%s/...' is too long", folder);
+}
+
+/* --- Files -------------------------------------------------------------------------------------------- */
+
+lathe_status lathe_model_write(const char *path, const lathe_desc *desc, const lathe_net *net,
+                               float *const *values, const char *name, const char *tokenizer,
+                               lathe_error *err) {
+    lathe_gguf_writer *w;
+    lathe_gguf *g = NULL;
+    lathe_status status = lathe_gguf_writer_new(&w, err);
+    if (status != LATHE_OK)
+        return status;
+    lathe_synth_put_desc(desc, w);
+    lathe_gguf_put_u32(w, "general.file_type", 0);
+    if (name != NULL)
+        lathe_gguf_put_text(w, "general.name", name);
+    if (tokenizer != NULL)
+        status = lathe_gguf_open(tokenizer, NULL, &g, err);
+    for (size_t i = 0; g != NULL && i < lathe_gguf_n_kv(g); i++)
+        if (strncmp(lathe_gguf_kv_at(g, i)->key, "tokenizer.", 10) == 0)
+            lathe_gguf_put_kv(w, lathe_gguf_kv_at(g, i));
+    for (size_t i = 0; i < lathe_net_n_tensors(net); i++) {
+        const lathe_desc_tensor *t = lathe_net_tensor(net, i);
+        lathe_gguf_put_tensor(w, t->name, GGML_TYPE_F32, t->n_dims, t->ne);
+    }
+    if (status == LATHE_OK)
+        status = lathe_gguf_writer_begin(w, path, err);
+    for (size_t i = 0; status == LATHE_OK && i < lathe_net_n_tensors(net); i++)
+        status = lathe_gguf_writer_data(w, values[i], (size_t) lathe_net_size(net, i) * sizeof(float), err);
+    lathe_gguf_close(g);
+    if (status == LATHE_OK)
+        return lathe_gguf_writer_finish(w, err);
+    lathe_gguf_writer_free(w);
+    return status;
+}
+
+static void put_state(lathe_gguf_writer *w, const char *name, const char *suffix, size_t n) {
+    char full[LATHE_GGUF_NAME_MAX];
+    snprintf(full, sizeof full, "%.48s%s", name, suffix);
+    lathe_gguf_put_tensor(w, full, GGML_TYPE_F32, 1, &(int64_t){(int64_t) n});
+}
+
+static lathe_status write_state(const char *path, const lathe_checkpoint *c, const lathe_net *net,
+                                lathe_error *err) {
+    lathe_gguf_writer *w;
+    lathe_status status = lathe_gguf_writer_new(&w, err);
+    if (status != LATHE_OK)
+        return status;
+    size_t n = lathe_net_n_tensors(net);
+    lathe_gguf_put_text(w, "general.architecture", "lathe.train");
+    lathe_gguf_put_int(w, "lathe.train.step", LATHE_GGUF_I64, c->step);
+    lathe_gguf_put_int(w, "lathe.train.tokens", LATHE_GGUF_I64, c->tokens);
+    lathe_gguf_put_f64(w, "lathe.train.best", isfinite(c->best) ? c->best : 1e300);
+    lathe_gguf_put_text(w, "lathe.train.settings", c->settings);
+    for (size_t i = 0; i < n; i++)
+        if (c->state_size[i] > 0)
+            put_state(w, lathe_net_tensor(net, i)->name, ".state", c->state_size[i]);
+    for (size_t i = 0; c->average != NULL && i < n; i++)
+        put_state(w, lathe_net_tensor(net, i)->name, ".ema", (size_t) lathe_net_size(net, i));
+    status = lathe_gguf_writer_begin(w, path, err);
+    for (size_t i = 0; status == LATHE_OK && i < n; i++)
+        if (c->state_size[i] > 0)
+            status = lathe_gguf_writer_data(w, c->state[i], c->state_size[i] * sizeof(float), err);
+    for (size_t i = 0; status == LATHE_OK && c->average != NULL && i < n; i++)
+        status =
+            lathe_gguf_writer_data(w, c->average[i], (size_t) lathe_net_size(net, i) * sizeof(float), err);
+    if (status == LATHE_OK)
+        return lathe_gguf_writer_finish(w, err);
+    lathe_gguf_writer_free(w);
+    return status;
+}
+
+static int64_t file_size(const char *path) {
+    FILE *f = fopen(path, "rb");
+    int64_t n = f != NULL && fseek(f, 0, SEEK_END) == 0 ? (int64_t) ftell(f) : -1;
+    if (f != NULL)
+        fclose(f);
+    return n;
+}
+
+/* train.json is written last and names the sizes of the others: what lacks it, or differs, is no checkpoint.
+ */
+static lathe_status write_manifest(const char *folder, const lathe_checkpoint *c, lathe_error *err) {
+    char model[PATH_BYTES], state[PATH_BYTES], path[PATH_BYTES];
+    lathe_status status = path_in(model, folder, "model.gguf", err);
+    if (status == LATHE_OK)
+        status = path_in(state, folder, "state.gguf", err);
+    if (status == LATHE_OK)
+        status = path_in(path, folder, "train.json", err);
+    if (status != LATHE_OK)
+        return status;
+    json_t *j = json_pack("{s:I, s:I, s:I, s:I, s:s, s:s}", "step", (json_int_t) c->step, "tokens",
+                          (json_int_t) c->tokens, "model_bytes", (json_int_t) file_size(model), "state_bytes",
+                          (json_int_t) file_size(state), "settings", c->settings, "version", lathe_version());
+    char *text = j != NULL ? lathe_json_text(j) : NULL;
+    status = text == NULL ? lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory", path)
+                          : lathe_file_write(path, text, strlen(text), err);
+    free(text);
+    json_decref(j);
+    return status;
+}
+
+static bool complete(const char *folder) {
+    char path[PATH_BYTES];
+    json_t *j = NULL;
+    if (path_in(path, folder, "train.json", NULL) != LATHE_OK ||
+        lathe_json_read(path, 1 << 20, &j, NULL) != LATHE_OK)
+        return false;
+    int64_t model = json_integer_value(json_object_get(j, "model_bytes")),
+            state = json_integer_value(json_object_get(j, "state_bytes"));
+    json_decref(j);
+    bool ok = path_in(path, folder, "model.gguf", NULL) == LATHE_OK && model > 0 && file_size(path) == model;
+    return ok && path_in(path, folder, "state.gguf", NULL) == LATHE_OK && state > 0 &&
+           file_size(path) == state;
+}
+
+/* --- Folders ------------------------------------------------------------------------------------------ */
+
+static void sync_folder(const char *path) {
+    int fd = open(path, O_RDONLY);
+    if (fd >= 0) {
+        (void) fsync(fd);
+        close(fd);
+    }
+}
+
+static void remove_checkpoint(const char *path) {
+    static const char *const files[] = {"train.json", "state.gguf", "model.gguf"};
+    char file[PATH_BYTES];
+    for (size_t i = 0; i < LATHE_LEN(files); i++)
+        if (path_in(file, path, files[i], NULL) == LATHE_OK)
+            (void) unlink(file);
+    (void) rmdir(path);
+}
+
+static int by_step(const void *a, const void *b) {
+    int64_t x = *(const int64_t *) a, y = *(const int64_t *) b;
+    return (x > y) - (x < y);
+}
+
+/* Steps of the folders named checkpoint-<step>, rising; the number of them. */
+static size_t list(const char *folder, int64_t steps[CHECKPOINTS_MAX]) {
+    size_t n = 0;
+    DIR *dir = opendir(folder);
+    for (const struct dirent *e = dir != NULL ? readdir(dir) : NULL; e != NULL && n < CHECKPOINTS_MAX;
+         e = readdir(dir)) {
+        char *end;
+        if (strncmp(e->d_name, "checkpoint-", 11) != 0)
+            continue;
+        long long step = strtoll(e->d_name + 11, &end, 10);
+        if (end != e->d_name + 11 && *end == '\0' && step > 0)
+            steps[n++] = step;
+    }
+    if (dir != NULL)
+        closedir(dir);
+    qsort(steps, n, sizeof *steps, by_step);
+    return n;
+}
+
+static lathe_status name_of(char *out, const char *folder, int64_t step, const char *suffix,
+                            lathe_error *err) {
+    char name[64];
+    snprintf(name, sizeof name, "checkpoint-%06lld%s", (long long) step, suffix);
+    return path_in(out, folder, name, err);
+}
+
+lathe_status lathe_checkpoint_save(const char *folder, const lathe_checkpoint *c, const lathe_desc *desc,
+                                   const lathe_net *net, const char *name, const char *tokenizer,
+                                   int32_t keep, lathe_error *err) {
+    char final[PATH_BYTES], work[PATH_BYTES], path[PATH_BYTES];
+    lathe_status status = name_of(final, folder, c->step, "", err);
+    if (status == LATHE_OK)
+        status = name_of(work, folder, c->step, ".tmp", err);
+    if (status != LATHE_OK || complete(final))
+        return status;
+    remove_checkpoint(work);
+    remove_checkpoint(final);
+    status = lathe_folder_make(work, err);
+    size_t n = lathe_net_n_tensors(net);
+    float **values = malloc((n + 1) * sizeof *values);
+    if (values == NULL)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory", final);
+    for (size_t i = 0; i < n; i++)
+        values[i] = lathe_net_weights(net, i);
+    if (status == LATHE_OK)
+        status = path_in(path, work, "model.gguf", err);
+    if (status == LATHE_OK)
+        status = lathe_model_write(path, desc, net, values, name, tokenizer, err);
+    if (status == LATHE_OK)
+        status = path_in(path, work, "state.gguf", err);
+    if (status == LATHE_OK)
+        status = write_state(path, c, net, err);
+    if (status == LATHE_OK)
+        status = write_manifest(work, c, err);
+    free(values);
+    if (status == LATHE_OK && rename(work, final) != 0)
+        status = lathe_fail(err, LATHE_ERR_IO, "%s: cannot take its name", final);
+    if (status != LATHE_OK) {
+        remove_checkpoint(work);
+        return status;
+    }
+    sync_folder(folder);
+    int64_t *steps = malloc(CHECKPOINTS_MAX * sizeof *steps);
+    size_t found = steps != NULL ? list(folder, steps) : 0;
+    for (size_t i = 0; i + (size_t) (keep < 1 ? 1 : keep) < found; i++)
+        if (name_of(path, folder, steps[i], "", NULL) == LATHE_OK)
+            remove_checkpoint(path);
+    free(steps);
+    return LATHE_OK;
+}
+
+/* --- Reading ------------------------------------------------------------------------------------------ */
+
+static lathe_status same_settings(const char *saved, const char *wanted, const char *path, lathe_error *err) {
+    while (*saved != '\0' || *wanted != '\0') {
+        size_t a = strcspn(saved, "\n"), b = strcspn(wanted, "\n");
+        if (a != b || memcmp(saved, wanted, a) != 0)
+            return lathe_fail(err, LATHE_ERR_ARG, "%s is of another run: it has %.*s, this run %.*s", path,
+                              (int) a, saved, (int) b, wanted);
+        saved += a + (saved[a] != '\0');
+        wanted += b + (wanted[b] != '\0');
+    }
+    return LATHE_OK;
+}
+
+static lathe_status fill(const lathe_gguf *g, const char *name, const char *suffix, float *out, size_t n,
+                         lathe_error *err) {
+    char full[LATHE_GGUF_NAME_MAX];
+    snprintf(full, sizeof full, "%.48s%s", name, suffix);
+    const lathe_gguf_tensor *t = lathe_gguf_tensor_find(g, full);
+    if (t == NULL || t->type != GGML_TYPE_F32 || t->n_bytes != n * sizeof(float))
+        return lathe_fail(err, LATHE_ERR_INPUT, "%s: '%s' is missing or has another size", lathe_gguf_path(g),
+                          full);
+    memcpy(out, t->data, t->n_bytes);
+    return LATHE_OK;
+}
+
+static lathe_status load_from(const char *folder, lathe_checkpoint *c, lathe_net *net, lathe_error *err) {
+    char path[PATH_BYTES];
+    lathe_gguf *model = NULL, *state = NULL;
+    const char *settings = NULL;
+    size_t n = lathe_net_n_tensors(net);
+    lathe_status status = path_in(path, folder, "model.gguf", err);
+    if (status == LATHE_OK)
+        status = lathe_gguf_open(path, NULL, &model, err);
+    if (status == LATHE_OK)
+        status = path_in(path, folder, "state.gguf", err);
+    if (status == LATHE_OK)
+        status = lathe_gguf_open(path, NULL, &state, err);
+    if (status == LATHE_OK)
+        status = lathe_gguf_text(state, "lathe.train.settings", LATHE_GGUF_REQUIRED, &settings, err);
+    if (status == LATHE_OK)
+        status = same_settings(settings, c->settings, folder, err);
+    if (status == LATHE_OK)
+        status = lathe_gguf_int(state, "lathe.train.step", LATHE_GGUF_REQUIRED, 1, INT64_MAX, &c->step, err);
+    if (status == LATHE_OK)
+        status =
+            lathe_gguf_int(state, "lathe.train.tokens", LATHE_GGUF_REQUIRED, 0, INT64_MAX, &c->tokens, err);
+    if (status == LATHE_OK)
+        status =
+            lathe_gguf_real(state, "lathe.train.best", LATHE_GGUF_REQUIRED, -1e300, 1e300, &c->best, err);
+    for (size_t i = 0; status == LATHE_OK && i < n; i++) {
+        const char *name = lathe_net_tensor(net, i)->name;
+        size_t size = (size_t) lathe_net_size(net, i);
+        status = fill(model, name, "", lathe_net_weights(net, i), size, err);
+        if (status == LATHE_OK && c->state_size[i] > 0)
+            status = fill(state, name, ".state", c->state[i], c->state_size[i], err);
+        if (status == LATHE_OK && c->average != NULL)
+            status = fill(state, name, ".ema", c->average[i], size, err);
+    }
+    lathe_gguf_close(model);
+    lathe_gguf_close(state);
+    return status;
+}
+
+lathe_status lathe_checkpoint_load(const char *folder, lathe_checkpoint *c, lathe_net *net,
+                                   const lathe_logger *logger, lathe_error *err) {
+    char path[PATH_BYTES];
+    int64_t *steps = malloc(CHECKPOINTS_MAX * sizeof *steps);
+    if (steps == NULL)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory", folder);
+    lathe_status status = LATHE_OK;
+    bool done = false;
+    for (size_t i = list(folder, steps); !done && status == LATHE_OK && i-- > 0;) {
+        status = name_of(path, folder, steps[i], "", err);
+        if (status == LATHE_OK && complete(path)) {
+            status = load_from(path, c, net, err);
+            done = true;
+        } else if (status == LATHE_OK) {
+            lathe_log(logger, LATHE_LOG_WARN, "%s is incomplete and ignored", path);
+        }
+    }
+    free(steps);
+    return status;
+}

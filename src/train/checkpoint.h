@@ -1,0 +1,35 @@
+/* checkpoint.h - a run's folder: checkpoints that are complete or absent, whatever moment the process dies.
+ */
+#ifndef LATHE_TRAIN_CHECKPOINT_H
+#define LATHE_TRAIN_CHECKPOINT_H
+
+#include "lathe/train.h"
+#include "train/net.h"
+
+/* What is saved besides the weights. */
+typedef struct lathe_checkpoint {
+    int64_t step, tokens;
+    double best;        /* lowest evaluation loss; HUGE_VAL: none */
+    char *settings;     /* lines "name=value" */
+    float **state;      /* [n] of lathe_net_n_tensors; NULL where state_size is 0 */
+    size_t *state_size; /* [n] floats */
+    float **average;    /* [n] or NULL: the exponential average of the weights */
+} lathe_checkpoint;
+
+/* Writes a model file: description, tokenizer of the file `tokenizer` (NULL: none), tensors in f32. */
+LATHE_NODISCARD lathe_status lathe_model_write(const char *path, const lathe_desc *desc, const lathe_net *net,
+                                               float *const *values, const char *name, const char *tokenizer,
+                                               lathe_error *err);
+
+/* Writes folder/checkpoint-<step> and removes the oldest beyond `keep`. */
+LATHE_NODISCARD lathe_status lathe_checkpoint_save(const char *folder, const lathe_checkpoint *c,
+                                                   const lathe_desc *desc, const lathe_net *net,
+                                                   const char *name, const char *tokenizer, int32_t keep,
+                                                   lathe_error *err);
+
+/* Fills net and c from the newest complete checkpoint; c->step stays 0 where there is none. ARG where its
+ * settings differ from c->settings, with the first line that does. */
+LATHE_NODISCARD lathe_status lathe_checkpoint_load(const char *folder, lathe_checkpoint *c, lathe_net *net,
+                                                   const lathe_logger *logger, lathe_error *err);
+
+#endif

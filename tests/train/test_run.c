@@ -1,0 +1,203 @@
+/* Whole runs of a tiny model: the loss at the start, overfitting, the same bits after being killed, refusals.
+ */
+#include "support/check.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lathe/train.h"
+#include "train/net.h"
+
+enum { VOCAB = 64, TOKENS = 4000 };
+
+static const char *data_file(void) {
+    static int32_t ids[TOKENS];
+    lathe_error err = {0};
+    lathe_rng rng = lathe_rng_new(5, 36, 0);
+    for (int i = 0; i < TOKENS; i++) /* each token mostly decides the next */
+        ids[i] = i == 0 || lathe_rng_uniform(&rng) < 0.2 ? (int32_t) lathe_rng_below(&rng, VOCAB)
+                                                         : (ids[i - 1] * 5 + 3) % VOCAB;
+    const char *path = temp_file(".ltok");
+    check_ok(lathe_tokens_write(path, ids, TOKENS, VOCAB, NULL, &err), err);
+    return path;
+}
+
+static lathe_train_params tiny(const char *data, const char *output) {
+    lathe_train_params p = lathe_train_params_default();
+    p.data = data;
+    p.output = output;
+    p.n_layer = 2;
+    p.n_embd = 32;
+    p.n_head = 4;
+    p.n_head_kv = 2;
+    p.n_ff = 64;
+    p.n_ctx = 32;
+    p.rows = 2;
+    p.accum = 2;
+    p.schedule = (lathe_schedule){LATHE_SCHEDULE_WSD, 5, 30, 0, 0.3};
+    p.save_every = 3;
+    p.resume = true;
+    return p;
+}
+
+static void clean(const char *folder) {
+    char command[4200];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    assert_int_equal(system(command), 0);
+}
+
+static char *contents(const char *folder, size_t *n) {
+    char path[4200];
+    snprintf(path, sizeof path, "%s/model.gguf", folder);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    char *bytes = malloc(1 << 20);
+    assert_non_null(bytes);
+    *n = fread(bytes, 1, 1 << 20, f);
+    fclose(f);
+    return bytes;
+}
+
+/* Killed with SIGKILL at many moments, resumed each time: the final model has the bytes of the undisturbed
+ * run. */
+static void survives_kill(void **state) {
+    (void) state;
+    lathe_error err = {0};
+    lathe_train_result result;
+    const char *data = data_file(), *whole = temp_file(".whole"), *killed = temp_file(".killed");
+    lathe_train_params p = tiny(data, whole);
+    check_ok(lathe_train_run(&p, &result, &err), err);
+    assert_true(result.finished && result.step == 30);
+    p.output = killed;
+    lathe_rng rng = lathe_rng_new(11, 36, 0);
+    for (int i = 0; i < 12; i++) {
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            _exit(lathe_train_run(&p, &result, NULL) == LATHE_OK ? 0 : 1);
+        nanosleep(&(struct timespec){.tv_nsec = 2000000 + (long) lathe_rng_below(&rng, 60000000)}, NULL);
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+    }
+    check_ok(lathe_train_run(&p, &result, &err), err);
+    assert_int_equal(result.step, 30);
+    size_t a, b;
+    char *x = contents(whole, &a), *y = contents(killed, &b);
+    assert_int_equal(a, b);
+    assert_memory_equal(x, y, a);
+    p.n_embd = 64; /* a checkpoint of another shape is refused with both values */
+    p.schedule.total = 40;
+    assert_int_equal(lathe_train_run(&p, &result, &err), LATHE_ERR_ARG);
+    assert_non_null(strstr(err.text, "embd=32"));
+    free(x);
+    free(y);
+    clean(whole);
+    clean(killed);
+}
+
+static lathe_net *net_of(int rows, int ctx) {
+    lathe_shape s = lathe_shape_default("llama");
+    s.n_layer = 2;
+    s.n_embd = 64;
+    s.n_head = 4;
+    s.n_head_kv = 2;
+    s.n_ff = 128;
+    s.n_vocab = 256;
+    s.n_ctx = ctx;
+    s.tied = true;
+    lathe_desc desc;
+    lathe_net *net;
+    lathe_error err = {0};
+    check_ok(lathe_desc_from_shape(&s, &desc, &err), err);
+    check_ok(lathe_net_new(&desc, rows, ctx, 1, true, &net, &err), err);
+    lathe_net_init(net, 42);
+    return net;
+}
+
+/* Weights depend on (seed, name, index): the numbers of the specification, scaled by 1 / sqrt(fan in). */
+static void initial_weights(void **state) {
+    (void) state;
+    const double z[5] = {1.4144564585, -2.1809657908, .6853287135, -.8662534666, -.4928292088};
+    lathe_net *net = net_of(1, 16);
+    bool found = false;
+    for (size_t i = 0; i < lathe_net_n_tensors(net); i++)
+        if (strcmp(lathe_net_tensor(net, i)->name, "blk.0.attn_q.weight") == 0) {
+            found = true;
+            for (int k = 0; k < 5; k++)
+                check_near(lathe_net_weights(net, i)[k] * 8, z[k], 1e-6);
+        }
+    assert_true(found);
+    lathe_net_free(net);
+}
+
+/* The gradient of the whole network against differences of the loss along it; log V at the start; one batch
+ * of 8 x 64 bytes is learnt by heart in 200 AdamW steps. */
+static void learns(void **state) {
+    (void) state;
+    enum { ROWS = 8, CTX = 64 };
+    static int32_t tokens[ROWS * (CTX + 1)];
+    lathe_rng rng = lathe_rng_new(3, 36, 0);
+    for (int i = 0; i < ROWS * (CTX + 1); i++)
+        tokens[i] = (int32_t) lathe_rng_below(&rng, 256);
+    lathe_net *net = net_of(ROWS, CTX);
+    lathe_error err = {0};
+    double loss, up, down, slope = 0;
+    check_ok(lathe_net_gradients(net, tokens, &loss, &err), err);
+    check_near(loss, log(256), 0.1);
+    const float h = 2e-3f;
+    size_t n = lathe_net_n_tensors(net);
+    float *dir[64];
+    double norm = 0;
+    for (size_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < lathe_net_size(net, i); k++)
+            norm += (double) lathe_net_gradient(net, i)[k] * lathe_net_gradient(net, i)[k];
+    norm = sqrt(norm);
+    for (size_t i = 0; i < n; i++) {
+        size_t size = (size_t) lathe_net_size(net, i);
+        dir[i] = malloc(size * sizeof(float));
+        assert_non_null(dir[i]);
+        for (size_t k = 0; k < size; k++) {
+            dir[i][k] = (float) (lathe_net_gradient(net, i)[k] / norm);
+            slope += (double) dir[i][k] * lathe_net_gradient(net, i)[k];
+            lathe_net_weights(net, i)[k] += h * dir[i][k];
+        }
+    }
+    check_ok(lathe_net_loss(net, tokens, &up, &err), err);
+    for (size_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < lathe_net_size(net, i); k++)
+            lathe_net_weights(net, i)[k] -= 2 * h * dir[i][k];
+    check_ok(lathe_net_loss(net, tokens, &down, &err), err);
+    check_near_rel((up - down) / (2 * h), slope, 2e-2);
+    lathe_optim o = lathe_optim_default(LATHE_OPTIM_ADAMW);
+    o.weight_decay = 0;
+    float *states[64];
+    for (size_t i = 0; i < n; i++) {
+        free(dir[i]);
+        states[i] = calloc((size_t) lathe_net_size(net, i) * 2, sizeof(float));
+        assert_non_null(states[i]);
+    }
+    for (int t = 1; t <= 200; t++) {
+        check_ok(lathe_net_gradients(net, tokens, &loss, &err), err);
+        for (size_t i = 0; i < n; i++)
+            check_ok(lathe_optim_step(&o, "w", lathe_net_weights(net, i), lathe_net_gradient(net, i),
+                                      states[i], 1, lathe_net_size(net, i), t, 1e-2, &err),
+                     err);
+    }
+    for (size_t i = 0; i < n; i++)
+        free(states[i]);
+    if (!(loss < 0.05))
+        fail_msg("one batch after 200 steps: loss %.4f", loss);
+    lathe_net_free(net);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(survives_kill), cmocka_unit_test(initial_weights),
+                                       cmocka_unit_test(learns)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
