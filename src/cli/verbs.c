@@ -11,14 +11,7 @@ extern const lathe_verb lathe_verb_version;
 extern const lathe_verb lathe_verb_completion;
 
 const lathe_verb *const lathe_verbs[] = {
-    &lathe_verb_info, &lathe_verb_tokenize, &lathe_verb_quantize,   &lathe_verb_synth,
-    &lathe_verb_help, &lathe_verb_version,  &lathe_verb_completion,
-    &lathe_verb_info,
-    &lathe_verb_quantize,
-    &lathe_verb_synth,
-    &lathe_verb_train,
-    &lathe_verb_help,
-    &lathe_verb_version,
-    &lathe_verb_completion,
+    &lathe_verb_info,  &lathe_verb_tokenize, &lathe_verb_quantize, &lathe_verb_synth,
+    &lathe_verb_train, &lathe_verb_help,     &lathe_verb_version,  &lathe_verb_completion,
 };
 const size_t lathe_n_verbs = LATHE_LEN(lathe_verbs);
