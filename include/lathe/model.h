@@ -276,6 +276,8 @@ typedef struct lathe_synth_params {
     size_t struct_size;
     const char *arch;  /**< family: "llama", "gemma2", ... */
     const char *shape; /**< "1M", "10M", "100M", "1B", "8B" */
+    const char *like;  /**< NULL, or a trained GGUF model of family llama or qwen2 that is made as wide and as deep
+                            as the shape without changing its function (arch and seed are ignored) */
     const char *type;  /**< of the matrices; the rules of lathe_model_quantize */
     uint64_t seed;
     int32_t n_threads; /**< 0: the cores there are; the result does not depend on it */

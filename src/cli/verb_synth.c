@@ -8,7 +8,7 @@
 
 typedef struct synth_args {
     bool unused;
-    const char *arch, *shape, *type, *output;
+    const char *arch, *shape, *type, *output, *like;
     int64_t seed, n_threads;
 } synth_args;
 
@@ -35,6 +35,12 @@ static const lathe_option options[] = {
      .offset = AT(type),
      .default_text = "f32",
      .help = "tensor type: f32, f16, bf16, q8_0, q6_K, q5_K, q4_K, q4_0, ..."},
+    {.name = "like",
+     .group = "model",
+     .arg = "FILE",
+     .kind = LATHE_OPTION_FILE,
+     .offset = AT(like),
+     .help = "a trained llama or qwen2 model, made as large as the shape without changing its function"},
     {.name = "seed",
      .short_name = "s",
      .group = "model",
@@ -85,6 +91,7 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     params.arch = args->arch;
     params.shape = args->shape;
     params.type = args->type;
+    params.like = args->like;
     params.seed = (uint64_t) args->seed;
     params.n_threads = (int32_t) args->n_threads;
     params.progress = cli->progress;
@@ -103,8 +110,12 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     char bytes[32], count[32];
     lathe_format_bytes(result.bytes, bytes, sizeof bytes);
     lathe_format_count(result.n_params, count, sizeof count);
-    fprintf(cli->out, "%s: %s %s, %s parameters in %s, %s, seed %lld (%.1f s)\n", args->output, args->arch,
-            args->shape, count, args->type, bytes, (long long) args->seed, elapsed);
+    if (args->like)
+        fprintf(cli->out, "%s: %s widened to %s, %s parameters in %s, %s (%.1f s)\n", args->output,
+                args->like, args->shape, count, args->type, bytes, elapsed);
+    else
+        fprintf(cli->out, "%s: %s %s, %s parameters in %s, %s, seed %lld (%.1f s)\n", args->output,
+                args->arch, args->shape, count, args->type, bytes, (long long) args->seed, elapsed);
     return LATHE_OK;
 }
 

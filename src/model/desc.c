@@ -168,9 +168,9 @@ static void read_rope(reader *r, lathe_desc *d) {
     d->n_rot = d->n_embd_head_k;
     get_int(r, "rope.dimension_count", LATHE_GGUF_OPTIONAL, 2, LATHE_DESC_HEAD_WIDTH_MAX, &d->n_rot);
     d->rope_base = 10000.0f;
-    get_real(r, "rope.freq_base", LATHE_GGUF_OPTIONAL, 1e-3, 1e12, &d->rope_base);
+    get_real(r, "rope.freq_base", LATHE_GGUF_OPTIONAL, 1e-3, 3e38, &d->rope_base);
     d->rope_base_sliding = d->family->rope_base_sliding > 0.0f ? d->family->rope_base_sliding : d->rope_base;
-    get_real(r, "rope.freq_base_swa", LATHE_GGUF_OPTIONAL, 1e-3, 1e12, &d->rope_base_sliding);
+    get_real(r, "rope.freq_base_swa", LATHE_GGUF_OPTIONAL, 1e-3, 3e38, &d->rope_base_sliding);
     const char *scaling = "none";
     if (r->status == LATHE_OK)
         r->status =

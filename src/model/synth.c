@@ -226,7 +226,14 @@ lathe_status lathe_model_synth(const char *path, const lathe_synth_params *param
     lathe_desc *desc = NULL;
     lathe_synth_result r = {0};
     synthesizer s = {.params = p};
-    lathe_status st = lathe_synth_shape(p->arch, p->shape, &shape, err);
+    lathe_status st = LATHE_OK;
+    if (p->like) {
+        st = lathe_synth_widen(path, p, (uint32_t) target, &r, err);
+        if (!st && result)
+            *result = r;
+        return st;
+    }
+    st = lathe_synth_shape(p->arch, p->shape, &shape, err);
     if (st)
         return st;
     desc = malloc(sizeof *desc);

@@ -2,6 +2,7 @@
 #ifndef LATHE_MODEL_SYNTH_H
 #define LATHE_MODEL_SYNTH_H
 
+#include "lathe/model.h"
 #include "model/desc.h"
 #include "model/gguf_write.h"
 
@@ -18,5 +19,9 @@ float lathe_synth_scale(const lathe_desc *desc, const lathe_desc_tensor *tensor,
 
 /* Puts every key of a description. */
 void lathe_synth_put_desc(const lathe_desc *desc, lathe_gguf_writer *w);
+
+/* Writes params->like, widened to params->shape (synth_like.c). *result is added to. */
+LATHE_NODISCARD lathe_status lathe_synth_widen(const char *path, const lathe_synth_params *params,
+                                               uint32_t target, lathe_synth_result *result, lathe_error *err);
 
 #endif

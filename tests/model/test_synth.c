@@ -216,6 +216,65 @@ static void wrong_names_list_what_there_is(void **state) {
     assert_string_equal(err.text, "unknown shape '2M'; want 1M, 10M, 100M, 1B or 8B");
 }
 
+/* Logits of a model after each of n ids, one batch. */
+static float *logits_of(const char *path, const int32_t *ids, int32_t n, int32_t *n_vocab) {
+    lathe_error err = {0};
+    lathe_model *model = NULL;
+    lathe_context *context = NULL;
+    lathe_context_params p = lathe_context_params_default();
+    lathe_model_params m = lathe_model_params_default();
+    uint8_t want[64];
+    memset(want, 1, sizeof want);
+    p.type_k = p.type_v = LATHE_CACHE_F32;
+    p.n_ctx = 64;
+    p.n_threads = 1;
+    check_ok(lathe_model_load(path, &m, &model, &err), err);
+    check_ok(lathe_context_new(model, &p, &context, &err), err);
+    const lathe_batch batch = {.tokens = ids, .n_tokens = n, .want = want};
+    check_ok(lathe_context_decode(context, &batch, &err), err);
+    *n_vocab = lathe_model_n_vocab(model);
+    float *out = malloc((size_t) n * (size_t) *n_vocab * sizeof *out);
+    for (int32_t i = 0; i < n; i++)
+        memcpy(out + (size_t) i * (size_t) *n_vocab, lathe_context_logits(context, i),
+               (size_t) *n_vocab * sizeof *out);
+    lathe_context_free(context);
+    lathe_model_free(model);
+    return out;
+}
+
+static void a_widened_model_is_the_same_function(void **state) {
+    /* 5 layers of width 64 with heads of 8 become 8 of width 256 with heads of 32. Logits of size 10 agree to
+     * rounding. Negative: without the changed rotation, Q's scale or the norms' scale they differ by more
+     * than 0.1. */
+    const char *small = need_shared("models/stories260K-f32.gguf");
+    const char *big = temp_file(".gguf");
+    static const int32_t ids[] = {1,   403, 407, 261, 378, 432, 383, 285, 397,
+                                  351, 280, 432, 268, 402, 261, 370, 300, 12};
+    enum { N = 18 };
+    lathe_error err = {0};
+    lathe_synth_params p = lathe_synth_params_default();
+    int32_t n_small = 0, n_big = 0;
+    (void) state;
+    p.like = small;
+    p.shape = "10M";
+    p.n_threads = 1;
+    check_ok(lathe_model_synth(big, &p, NULL, &err), err);
+    float *a = logits_of(small, ids, N, &n_small), *b = logits_of(big, ids, N, &n_big);
+    assert_int_equal(n_small, 512);
+    assert_int_equal(n_big, 512);
+    double largest = 0;
+    for (int i = 0; i < N * 512; i++) {
+        check_near(b[i], a[i], 2e-4);
+        largest = fmax(largest, fabs(a[i]));
+    }
+    assert_true(largest > 5); /* the comparison is of something */
+    free(a);
+    free(b);
+    p.shape = "1M"; /* fewer layers than it has */
+    assert_int_equal(lathe_model_synth(big, &p, NULL, &err), LATHE_ERR_ARG);
+    assert_non_null(strstr(err.text, "do not fit shape 1M; want a larger one"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(normals_of_a_named_tensor),
@@ -226,6 +285,7 @@ int main(void) {
         cmocka_unit_test(the_seed_alone_decides),
         cmocka_unit_test(the_vocabulary),
         cmocka_unit_test(wrong_names_list_what_there_is),
+        cmocka_unit_test(a_widened_model_is_the_same_function),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
