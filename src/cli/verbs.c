@@ -3,6 +3,8 @@
 
 extern const lathe_verb lathe_verb_info;
 extern const lathe_verb lathe_verb_tokenize;
+extern const lathe_verb lathe_verb_eval;
+extern const lathe_verb lathe_verb_logits;
 extern const lathe_verb lathe_verb_quantize;
 extern const lathe_verb lathe_verb_synth;
 extern const lathe_verb lathe_verb_train;
@@ -11,7 +13,17 @@ extern const lathe_verb lathe_verb_version;
 extern const lathe_verb lathe_verb_completion;
 
 const lathe_verb *const lathe_verbs[] = {
-    &lathe_verb_info,  &lathe_verb_tokenize, &lathe_verb_quantize, &lathe_verb_synth,
-    &lathe_verb_train, &lathe_verb_help,     &lathe_verb_version,  &lathe_verb_completion,
+    // clang-format off
+    &lathe_verb_info,
+    &lathe_verb_tokenize,
+    &lathe_verb_eval,
+    &lathe_verb_logits,
+    &lathe_verb_quantize,
+    &lathe_verb_synth,
+    &lathe_verb_train,
+    &lathe_verb_help,
+    &lathe_verb_version,
+    &lathe_verb_completion,
+    // clang-format on
 };
 const size_t lathe_n_verbs = LATHE_LEN(lathe_verbs);
