@@ -12,6 +12,7 @@
 
 #include "base/rng_purpose.h"
 #include "lathe/tensor.h"
+#include "model/build.h"
 
 typedef struct ggml_tensor T;
 
@@ -35,97 +36,43 @@ struct lathe_net {
     ggml_backend_buffer_t buffer;
     ggml_backend_t blas, cpu;
     plan forward, backward;
-    T *tokens, *positions, *mask, *labels, *loss;
+    lathe_weights roles;
+    T *tokens, *positions, *mask, *mask_sliding, *labels;
+    T *loss[2];    /* of the forward and of the backward graph */
     int32_t *last; /* [rows * ctx] targets that labels holds; -1: none */
 };
 
-static lathe_status supported(const lathe_desc *d, lathe_error *err) {
-    const lathe_family *f = d->family;
-    const char *what =
-        f->norm != LATHE_NORM_RMS || f->norm_bias ? "LayerNorm"
-        : f->position == LATHE_POSITION_LEARNED   ? "learned positions"
-        : f->fused_qkv                            ? "fused projections"
-        : !f->gated || f->fused_gate_up           ? "its feed-forward form"
-        : f->act != LATHE_ACT_SILU                ? "its activation"
-        : d->has_qkv_bias || d->has_out_bias || d->has_ffn_bias || d->has_output_bias ? "biases"
-        : d->has_qk_norm || f->post_norms                                             ? "extra norms"
-        : d->parallel || !d->has_ffn_norm                                             ? "parallel branches"
-        : d->window || d->attn_softcap > 0 || d->final_softcap > 0                    ? "windows or soft-caps"
-        : d->rope_scaling != LATHE_ROPE_PLAIN || d->has_rope_freqs                    ? "scaled RoPE"
-        : d->embd_scale != 1 || d->logit_scale != 1 || d->residual_scale != 1 || d->clamp_kqv != 0
-            ? "its scales"
-            : NULL;
-    if (what == NULL)
-        return LATHE_OK;
-    return lathe_fail(err, LATHE_ERR_UNSUPPORTED, "training does not build family '%s' (%s); llama is built",
-                      f->name, what);
-}
-
-static T *find(const lathe_net *net, int32_t layer, const char *name) {
-    char full[LATHE_DESC_NAME_MAX];
-    if (layer >= 0)
-        snprintf(full, sizeof full, "blk.%d.%s.weight", layer, name);
-    else
-        snprintf(full, sizeof full, "%s.weight", name);
+static T *find(void *user, const char *name) {
+    const lathe_net *net = user;
     for (size_t i = 0; i < net->n; i++)
-        if (strcmp(net->list[i].name, full) == 0)
+        if (strcmp(net->list[i].name, name) == 0)
             return net->weights[i];
     return NULL;
 }
 
 /* --- The graph -------------------------------------------------------------------------------------- */
 
-static T *norm(lathe_net *net, T *x, T *gain) {
-    return ggml_mul(net->nodes, ggml_rms_norm(net->nodes, x, net->desc.norm_eps), gain);
+/* The forward pass of the one builder, then cross entropy. Expands into graph. */
+static T *build_loss(lathe_net *net, struct ggml_cgraph *graph) {
+    lathe_build b = {.ctx = net->nodes,
+                     .gf = graph,
+                     .desc = &net->desc,
+                     .w = &net->roles,
+                     .gelu = LATHE_GELU_EXACT,
+                     .plain = true,
+                     .tokens = net->tokens,
+                     .pos = net->positions,
+                     .mask = net->mask,
+                     .mask_sliding = net->mask_sliding,
+                     .n_tokens = net->ctx,
+                     .n_seqs = net->rows};
+    lathe_build_graph(&b);
+    T *loss = ggml_cross_entropy_loss(net->nodes, b.logits, net->labels);
+    ggml_set_output(loss);
+    return loss;
 }
 
-static T *rotate(lathe_net *net, T *x) {
-    const lathe_desc *d = &net->desc;
-    int mode = d->family->position == LATHE_POSITION_ROPE_NEOX ? GGML_ROPE_TYPE_NEOX : 0;
-    return ggml_rope_ext(net->nodes, x, net->positions, NULL, d->n_rot, mode, 0, d->rope_base, 1.0f, 0.0f,
-                         1.0f, 0.0f, 0.0f);
-}
-
-static T *attention(lathe_net *net, T *x, int32_t layer) {
-    struct ggml_context *c = net->nodes;
-    const lathe_desc *d = &net->desc;
-    int64_t n = (int64_t) net->rows * net->ctx, t = net->ctx, b = net->rows;
-    int64_t dk = d->n_embd_head_k, dv = d->n_embd_head_v, h = d->n_head, hk = d->n_head_kv;
-    T *q = rotate(net, ggml_reshape_3d(c, ggml_mul_mat(c, find(net, layer, "attn_q"), x), dk, h, n));
-    T *k = rotate(net, ggml_reshape_3d(c, ggml_mul_mat(c, find(net, layer, "attn_k"), x), dk, hk, n));
-    T *v = ggml_reshape_4d(c, ggml_mul_mat(c, find(net, layer, "attn_v"), x), dv, hk, t, b);
-    q = ggml_cont(c, ggml_permute(c, ggml_reshape_4d(c, q, dk, h, t, b), 0, 2, 1, 3));
-    k = ggml_cont(c, ggml_permute(c, ggml_reshape_4d(c, k, dk, hk, t, b), 0, 2, 1, 3));
-    v = ggml_cont(c, ggml_permute(c, v, 1, 2, 0, 3)); /* [t, dv, hk, b] */
-    T *p = ggml_soft_max_ext(c, ggml_mul_mat(c, k, q), net->mask, d->attn_scale, 0.0f);
-    T *o = ggml_cont(c, ggml_permute(c, ggml_mul_mat(c, v, p), 0, 2, 1, 3));
-    return ggml_mul_mat(c, find(net, layer, "attn_output"), ggml_reshape_2d(c, o, dv * h, n));
-}
-
-static T *feed_forward(lathe_net *net, T *x, int32_t layer) {
-    struct ggml_context *c = net->nodes;
-    T *gate = ggml_mul_mat(c, find(net, layer, "ffn_gate"), x),
-      *up = ggml_mul_mat(c, find(net, layer, "ffn_up"), x);
-    return ggml_mul_mat(c, find(net, layer, "ffn_down"), ggml_swiglu_split(c, gate, up));
-}
-
-static void build_loss(lathe_net *net) {
-    struct ggml_context *c = net->nodes;
-    T *x = ggml_get_rows(c, find(net, -1, "token_embd"), net->tokens);
-    for (int32_t l = 0; l < net->desc.n_layer; l++) {
-        x = ggml_add(c, x, attention(net, norm(net, x, find(net, l, "attn_norm")), l));
-        x = ggml_add(c, x, feed_forward(net, norm(net, x, find(net, l, "ffn_norm")), l));
-    }
-    T *head = find(net, -1, "output");
-    T *logits = ggml_mul_mat(c, head != NULL ? head : find(net, -1, "token_embd"),
-                             norm(net, x, find(net, -1, "output_norm")));
-    net->loss = ggml_cross_entropy_loss(c, logits, net->labels);
-    ggml_set_output(net->loss);
-}
-
-/* Nodes are expanded in the order of their creation, which computes a gradient as soon as it can be. */
 static lathe_status allocate(lathe_net *net, plan *p, T *const *outputs, size_t n, lathe_error *err) {
-    p->graph = ggml_new_graph_custom(net->nodes, TENSORS_MAX / 4, false);
     for (size_t i = 0; i < n; i++)
         ggml_build_forward_expand(p->graph, outputs[i]);
     ggml_backend_t backends[2];
@@ -158,6 +105,14 @@ static void open_backends(lathe_net *net, int32_t n_threads) {
     }
 }
 
+/* Each position sees those before it, the last `window` of them where that is not 0. */
+static void fill_mask(T *mask, int32_t ctx, int32_t window) {
+    for (int32_t q = 0; q < ctx; q++)
+        for (int32_t k = 0; k < ctx; k++)
+            ((float *) mask->data)[(size_t) q * (size_t) ctx + (size_t) k] =
+                k > q || (window > 0 && k <= q - window) ? -INFINITY : 0;
+}
+
 static lathe_status build(lathe_net *net, int32_t n_threads, bool gradients, lathe_error *err) {
     int64_t n = (int64_t) net->rows * net->ctx;
     net->weights = calloc(net->n, sizeof(T *));
@@ -179,6 +134,8 @@ static lathe_status build(lathe_net *net, int32_t n_threads, bool gradients, lat
     net->tokens = ggml_new_tensor_1d(net->fixed, GGML_TYPE_I32, n);
     net->positions = ggml_new_tensor_1d(net->fixed, GGML_TYPE_I32, n);
     net->mask = ggml_new_tensor_2d(net->fixed, GGML_TYPE_F32, net->ctx, net->ctx);
+    if (net->desc.window > 0)
+        net->mask_sliding = ggml_new_tensor_2d(net->fixed, GGML_TYPE_F32, net->ctx, net->ctx);
     net->labels = ggml_new_tensor_2d(net->fixed, GGML_TYPE_F32, net->desc.n_vocab, n);
     net->buffer = ggml_backend_alloc_ctx_tensors(net->fixed, net->cpu);
     if (net->buffer == NULL)
@@ -189,39 +146,39 @@ static lathe_status build(lathe_net *net, int32_t n_threads, bool gradients, lat
         ((int32_t *) net->positions->data)[i] = (int32_t) (i % net->ctx);
         net->last[i] = -1;
     }
-    for (int32_t q = 0; q < net->ctx; q++)
-        for (int32_t k = 0; k < net->ctx; k++)
-            ((float *) net->mask->data)[(size_t) q * (size_t) net->ctx + (size_t) k] = k > q ? -INFINITY : 0;
-    build_loss(net);
-    lathe_status status = allocate(net, &net->forward, &net->loss, 1, err);
+    fill_mask(net->mask, net->ctx, 0);
+    if (net->mask_sliding != NULL)
+        fill_mask(net->mask_sliding, net->ctx, net->desc.window);
+    lathe_status status = lathe_weights_bind(&net->desc, find, net, &net->roles, err);
+    if (status != LATHE_OK)
+        return status;
+    net->forward.graph = ggml_new_graph_custom(net->nodes, TENSORS_MAX / 4, false);
+    net->loss[0] = build_loss(net, net->forward.graph);
+    status = allocate(net, &net->forward, &net->loss[0], 1, err);
     if (status != LATHE_OK || !gradients)
         return status;
     /* A second copy of the forward nodes, since a tensor belongs to one allocation. */
-    T *shown = net->loss;
-    build_loss(net);
-    status = lathe_tensor_grad(net->nodes, net->loss, net->weights, net->n, &(lathe_diff_opts){.fused = true},
-                               net->grads, err);
+    net->backward.graph = ggml_new_graph_custom(net->nodes, TENSORS_MAX / 4, false);
+    net->loss[1] = build_loss(net, net->backward.graph);
+    status = lathe_tensor_grad(net->nodes, net->loss[1], net->weights, net->n,
+                               &(lathe_diff_opts){.fused = true}, net->grads, err);
     if (status != LATHE_OK)
         return status;
     T **outputs = malloc((net->n + 1) * sizeof *outputs);
     if (outputs == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %zu gradients", net->n);
-    outputs[0] = net->loss;
+    outputs[0] = net->loss[1];
     for (size_t i = 0; i < net->n; i++) {
         outputs[net->n - i] = net->grads[i];
         ggml_set_output(net->grads[i]);
     }
     status = allocate(net, &net->backward, outputs, net->n + 1, err);
     free(outputs);
-    (void) shown;
     return status;
 }
 
 lathe_status lathe_net_new(const lathe_desc *desc, int32_t rows, int32_t ctx, int32_t n_threads,
                            bool gradients, lathe_net **out, lathe_error *err) {
-    lathe_status status = supported(desc, err);
-    if (status != LATHE_OK)
-        return status;
     if (rows < 1 || ctx < 2 || rows > 4096 || ctx > 65536 || n_threads < 1)
         return lathe_fail(err, LATHE_ERR_ARG, "%d rows of %d tokens are outside what training takes", rows,
                           ctx);
@@ -231,7 +188,7 @@ lathe_status lathe_net_new(const lathe_desc *desc, int32_t rows, int32_t ctx, in
     net->desc = *desc;
     net->rows = rows;
     net->ctx = ctx;
-    status = lathe_desc_tensors(desc, &net->list, &net->n, err);
+    lathe_status status = lathe_desc_tensors(desc, &net->list, &net->n, err);
     if (status == LATHE_OK)
         status = build(net, n_threads, gradients, err);
     if (status != LATHE_OK) {
@@ -254,6 +211,7 @@ void lathe_net_free(lathe_net *net) {
         ggml_backend_free(net->blas);
     if (net->cpu != NULL)
         ggml_backend_free(net->cpu);
+    lathe_weights_unbind(&net->roles);
     free(net->list);
     free(net->weights);
     free(net->grads);
@@ -337,9 +295,8 @@ static lathe_status run(lathe_net *net, const plan *p, T *loss, const int32_t *t
 }
 
 lathe_status lathe_net_loss(lathe_net *net, const int32_t *tokens, double *loss, lathe_error *err) {
-    struct ggml_cgraph *g = net->forward.graph;
-    return run(net, &net->forward, ggml_graph_node(g, -1), tokens, loss, err);
+    return run(net, &net->forward, net->loss[0], tokens, loss, err);
 }
 lathe_status lathe_net_gradients(lathe_net *net, const int32_t *tokens, double *loss, lathe_error *err) {
-    return run(net, &net->backward, net->loss, tokens, loss, err);
+    return run(net, &net->backward, net->loss[1], tokens, loss, err);
 }

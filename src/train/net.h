@@ -8,7 +8,7 @@
 
 typedef struct lathe_net lathe_net;
 
-/* rows sequences of ctx tokens at a time. UNSUPPORTED where the family has switches that training lacks. */
+/* rows sequences of ctx tokens at a time. UNSUPPORTED where an op of the family has no derivative rule. */
 LATHE_NODISCARD lathe_status lathe_net_new(const lathe_desc *desc, int32_t rows, int32_t ctx,
                                            int32_t n_threads, bool gradients, lathe_net **net,
                                            lathe_error *err);

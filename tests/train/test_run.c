@@ -196,8 +196,56 @@ static void learns(void **state) {
     lathe_net_free(net);
 }
 
+/* Every family of the builder can be trained: its gradient agrees with a difference of the loss along it. */
+static void families(void **state) {
+    (void) state;
+    const lathe_family *family;
+    for (size_t f = 0; (family = lathe_family_at(f)) != NULL; f++) {
+        lathe_shape s = lathe_shape_default(family->name);
+        s.n_layer = 2;
+        s.n_embd = 32;
+        s.n_head = 4;
+        s.n_head_kv = family->head_count_kv_equal ? 4 : 2;
+        s.n_ff = 48;
+        s.n_vocab = 40;
+        s.n_ctx = 12;
+        s.window = family->window_period > 0 ? 5 : 0;
+        s.tied = family->output != LATHE_MUST;
+        lathe_desc desc;
+        lathe_net *net;
+        lathe_error err = {0};
+        int32_t tokens[2 * 13];
+        for (int i = 0; i < 2 * 13; i++)
+            tokens[i] = i * 17 % 40;
+        check_ok(lathe_desc_from_shape(&s, &desc, &err), err);
+        check_ok(lathe_net_new(&desc, 2, 12, 1, true, &net, &err), err);
+        lathe_net_init(net, 9);
+        double loss, up, down, norm = 0;
+        check_ok(lathe_net_gradients(net, tokens, &loss, &err), err);
+        size_t n = lathe_net_n_tensors(net);
+        for (size_t i = 0; i < n; i++)
+            for (int64_t k = 0; k < lathe_net_size(net, i); k++)
+                norm += (double) lathe_net_gradient(net, i)[k] * lathe_net_gradient(net, i)[k];
+        norm = sqrt(norm);
+        float h = (float) (3e-3 / norm);
+        for (size_t i = 0; i < n; i++)
+            for (int64_t k = 0; k < lathe_net_size(net, i); k++)
+                lathe_net_weights(net, i)[k] += h * lathe_net_gradient(net, i)[k];
+        check_ok(lathe_net_loss(net, tokens, &up, &err), err);
+        for (size_t i = 0; i < n; i++)
+            for (int64_t k = 0; k < lathe_net_size(net, i); k++)
+                lathe_net_weights(net, i)[k] -= 2 * h * lathe_net_gradient(net, i)[k];
+        check_ok(lathe_net_loss(net, tokens, &down, &err), err);
+        double slope = (up - down) / 6e-3;
+        if (!(norm > 1e-3 && fabs(slope - norm) < 2e-2 * norm))
+            fail_msg("%s: slope along the gradient %.6g, its length %.6g", family->name, slope, norm);
+        lathe_net_free(net);
+    }
+    assert_true(family == NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(survives_kill), cmocka_unit_test(initial_weights),
-                                       cmocka_unit_test(learns)};
+                                       cmocka_unit_test(learns), cmocka_unit_test(families)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
