@@ -9,6 +9,7 @@
 #include "lathe/model.h"
 #include "model/convert.h"
 #include "model/gguf_write.h"
+#include "model/vocab.h"
 
 static const char *made; /* a file of our own, so that the test needs no others */
 
@@ -60,6 +61,59 @@ static void writing_leaves_nothing_behind(void **state) {
     assert_in_range(check_every_allocation(quantise, path), 10, 1000);
 }
 
+static lathe_status load_vocabulary(void *ctx, lathe_error *err) {
+    lathe_gguf *g = NULL;
+    lathe_vocab *vocab = NULL;
+    int32_t *ids = NULL;
+    size_t n_ids = 0, n_bytes = 0;
+    char *text = NULL;
+    lathe_status st = lathe_gguf_open(ctx, NULL, &g, err);
+    if (!st)
+        st = lathe_vocab_from_gguf(g, NULL, &vocab, err);
+    if (!st)
+        st = lathe_tokenize(vocab, "some words abc", 14, -1, true, &ids, &n_ids, err);
+    if (!st)
+        st = lathe_detokenize(vocab, ids, n_ids, false, &text, &n_bytes, err);
+    lathe_free(ids);
+    lathe_free(text);
+    lathe_vocab_free(vocab);
+    lathe_gguf_close(g);
+    return st;
+}
+
+static void a_vocabulary(void **state) {
+    char path[512];
+    (void) state;
+    snprintf(path, sizeof path, "%s", made);
+    assert_in_range(check_every_allocation(load_vocabulary, path), 10, 1000);
+}
+
+static lathe_status load_and_decode(void *ctx, lathe_error *err) {
+    static const int32_t ids[3] = {1, 270, 271};
+    lathe_model *model = NULL;
+    lathe_context *context = NULL;
+    lathe_model_params m = lathe_model_params_default();
+    lathe_context_params p = lathe_context_params_default();
+    const lathe_batch batch = {.tokens = ids, .n_tokens = 3};
+    p.n_ctx = 32;
+    p.n_threads = 1;
+    lathe_status st = lathe_model_load(ctx, &m, &model, err);
+    if (!st)
+        st = lathe_context_new(model, &p, &context, err);
+    if (!st)
+        st = lathe_context_decode(context, &batch, err);
+    lathe_context_free(context);
+    lathe_model_free(model);
+    return st;
+}
+
+static void a_model_and_a_step(void **state) {
+    char path[512];
+    (void) state;
+    snprintf(path, sizeof path, "%s", made);
+    assert_in_range(check_every_allocation(load_and_decode, path), 20, 2000);
+}
+
 /* Negative: a function that forgets a failed allocation is found. */
 static lathe_status forgetful(void *ctx, lathe_error *err) {
     lathe_gguf_writer *w = NULL;
@@ -84,6 +138,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opening),
         cmocka_unit_test(writing_leaves_nothing_behind),
+        cmocka_unit_test(a_vocabulary),
+        cmocka_unit_test(a_model_and_a_step),
         cmocka_unit_test(a_forgotten_failure_shows),
     };
     return cmocka_run_group_tests(tests, make, NULL) != 0;

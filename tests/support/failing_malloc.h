@@ -1,7 +1,7 @@
 /* failing_malloc.h - makes one allocation of our code fail.
  *
  * The linker sends malloc, calloc, realloc, aligned_alloc and strdup of all statically linked code here
- * (--wrap; so under AddressSanitizer too); what shared libraries allocate is left alone. In CMake:
+ * (--wrap; so under AddressSanitizer too); what shared libraries and ggml allocate is left alone. In CMake:
  *     lathe_test(room/name SOURCES ${FAILING_MALLOC_SOURCES} LIBS ${FAILING_MALLOC_LIBS}) */
 #ifndef LATHE_TESTS_FAILING_MALLOC_H
 #define LATHE_TESTS_FAILING_MALLOC_H
