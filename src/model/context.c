@@ -112,6 +112,7 @@ lathe_status lathe_context_new(const lathe_model *model, const lathe_context_par
     status = open_devices(c, err);
     if (status == LATHE_OK)
         status = lathe_cells_new(p.n_ctx, p.n_seq_max, &c->cells, err);
+    c->cells.ordered = p.exact;
     if (status == LATHE_OK)
         status = lathe_kv_store_new(&model->desc, policy, n_rows, p.type_k, p.type_v, c->devices,
                                     model->n_devices, model->layer_device, &c->kv, err);

@@ -1,7 +1,7 @@
 /* context_file.c - a context's caches in a file: a long prompt is read once.
  *
- * Layout (little endian): header, ids, cells {i32 position, u64 sequences}, lists {u32 length, u32 cell indices} of each
- * sequence, then for each layer the keys and the values of all cells. */
+ * Layout (little endian): header, ids, cells {i32 position, u64 sequences}, lists {u32 length, u32 cell
+ * indices} of each sequence, then for each layer the keys and the values of all cells. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,12 +52,14 @@ static lathe_status write_cells(const lathe_context *c, lathe_writer *w, uint32_
         uint32_t length = (uint32_t) c->cells.length[s];
         status = lathe_writer_add(w, &length, sizeof length, err);
         for (uint32_t i = 0; i < length && status == LATHE_OK; i++)
-            status = lathe_writer_add(w, &index[c->cells.rows[(size_t) s * (size_t) c->cells.n_rows + i]], sizeof(uint32_t), err);
+            status = lathe_writer_add(w, &index[c->cells.rows[(size_t) s * (size_t) c->cells.n_rows + i]],
+                                      sizeof(uint32_t), err);
     }
     return status;
 }
 
-static lathe_status write_rows(const lathe_context *c, lathe_writer *w, struct ggml_tensor *t, void *row, lathe_error *err) {
+static lathe_status write_rows(const lathe_context *c, lathe_writer *w, struct ggml_tensor *t, void *row,
+                               lathe_error *err) {
     lathe_status status = LATHE_OK;
     for (int32_t r = 0; r < c->cells.n_used && status == LATHE_OK; r++) {
         if (c->cells.pos[r] < 0)
@@ -68,18 +70,23 @@ static lathe_status write_rows(const lathe_context *c, lathe_writer *w, struct g
     return status;
 }
 
-lathe_status lathe_context_save(const lathe_context *c, const char *path, const int32_t *ids, size_t n_ids, lathe_error *err) {
+lathe_status lathe_context_save(const lathe_context *c, const char *path, const int32_t *ids, size_t n_ids,
+                                lathe_error *err) {
     if (path == NULL || (ids == NULL && n_ids > 0) || n_ids > LATHE_DESC_CTX_MAX)
-        return lathe_fail(err, LATHE_ERR_ARG, "a session needs a path and at most %d ids", LATHE_DESC_CTX_MAX);
+        return lathe_fail(err, LATHE_ERR_ARG, "a session needs a path and at most %d ids",
+                          LATHE_DESC_CTX_MAX);
     if (c->n_tree > 0)
-        return lathe_fail(err, LATHE_ERR_ARG, "the token tree of the last batch waits for lathe_context_keep_path");
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "the token tree of the last batch waits for lathe_context_keep_path");
     header h = header_of(c);
     h.n_ids = (uint32_t) n_ids;
     size_t n_row = h.row_k > h.row_v ? h.row_k : h.row_v;
     uint32_t *index = malloc((size_t) c->cells.n_rows * sizeof *index);
     void *row = malloc(n_row);
     lathe_writer *w = NULL;
-    lathe_status status = index != NULL && row != NULL ? LATHE_OK : lathe_fail(err, LATHE_ERR_MEMORY, "no memory to write a session");
+    lathe_status status = index != NULL && row != NULL
+                              ? LATHE_OK
+                              : lathe_fail(err, LATHE_ERR_MEMORY, "no memory to write a session");
     if (status == LATHE_OK)
         status = lathe_writer_open(path, &w, err);
     if (status == LATHE_OK)
@@ -118,28 +125,34 @@ static bool take(cursor *c, void *out, size_t n) {
     return true;
 }
 
-static lathe_status check_header(const lathe_context *c, const header *h, const char *path, lathe_error *err) {
+static lathe_status check_header(const lathe_context *c, const header *h, const char *path,
+                                 lathe_error *err) {
     header own = header_of(c);
     char policy[sizeof h->policy + 1] = {0};
     memcpy(policy, h->policy, sizeof h->policy);
     if (memcmp(h->magic, MAGIC, sizeof h->magic) != 0)
         return lathe_fail(err, LATHE_ERR_INPUT, "%s: no session file of this version", path);
     if (h->fingerprint != own.fingerprint)
-        return lathe_fail(err, LATHE_ERR_INPUT, "%s: a session of model %016" PRIx64 "; this model is %016" PRIx64, path, h->fingerprint,
-                          own.fingerprint);
+        return lathe_fail(err, LATHE_ERR_INPUT,
+                          "%s: a session of model %016" PRIx64 "; this model is %016" PRIx64, path,
+                          h->fingerprint, own.fingerprint);
     if (h->type_k != own.type_k || h->type_v != own.type_v) {
         const char *k = h->type_k < GGML_TYPE_COUNT ? ggml_type_name((enum ggml_type) h->type_k) : "?";
         const char *v = h->type_v < GGML_TYPE_COUNT ? ggml_type_name((enum ggml_type) h->type_v) : "?";
-        return lathe_fail(err, LATHE_ERR_INPUT, "%s: a session with cache types %s and %s; this context has %s and %s", path, k, v,
+        return lathe_fail(err, LATHE_ERR_INPUT,
+                          "%s: a session with cache types %s and %s; this context has %s and %s", path, k, v,
                           ggml_type_name(c->kv.type_k), ggml_type_name(c->kv.type_v));
     }
     if (memcmp(h->policy, own.policy, sizeof own.policy) != 0)
-        return lathe_fail(err, LATHE_ERR_INPUT, "%s: a session with cache policy %s; this context has %s", path, policy, own.policy);
-    if (h->n_layer != own.n_layer || h->row_k != own.row_k || h->row_v != own.row_v || h->n_ids > LATHE_DESC_CTX_MAX ||
-        h->n_seqs > LATHE_KV_SEQS_MAX)
-        return lathe_fail(err, LATHE_ERR_INPUT, "%s: a damaged session (sizes that do not fit the model)", path);
+        return lathe_fail(err, LATHE_ERR_INPUT, "%s: a session with cache policy %s; this context has %s",
+                          path, policy, own.policy);
+    if (h->n_layer != own.n_layer || h->row_k != own.row_k || h->row_v != own.row_v ||
+        h->n_ids > LATHE_DESC_CTX_MAX || h->n_seqs > LATHE_KV_SEQS_MAX)
+        return lathe_fail(err, LATHE_ERR_INPUT, "%s: a damaged session (sizes that do not fit the model)",
+                          path);
     if (h->n_cells > (uint32_t) c->cells.n_rows)
-        return lathe_fail(err, LATHE_ERR_INPUT, "%s: a session of %u cached tokens; the context holds %d", path, h->n_cells, c->cells.n_rows);
+        return lathe_fail(err, LATHE_ERR_INPUT, "%s: a session of %u cached tokens; the context holds %d",
+                          path, h->n_cells, c->cells.n_rows);
     return LATHE_OK;
 }
 
@@ -150,19 +163,22 @@ static bool read_cells(cursor *in, const header *h, lathe_cells *cells) {
     for (uint32_t i = 0; i < h->n_cells; i++) {
         if (!take(in, &cells->pos[i], sizeof(int32_t)) || !take(in, &cells->seqs[i], sizeof(uint64_t)))
             return false;
-        if (cells->pos[i] < 0 || cells->pos[i] >= cells->n_rows || cells->seqs[i] == 0 || (cells->seqs[i] & ~allowed) != 0)
+        if (cells->pos[i] < 0 || cells->pos[i] >= cells->n_rows || cells->seqs[i] == 0 ||
+            (cells->seqs[i] & ~allowed) != 0)
             return false;
         for (uint64_t s = cells->seqs[i]; s != 0; s &= s - 1)
             n_bits++;
     }
     for (uint32_t s = 0; s < h->n_seqs; s++) {
         uint32_t length;
-        if (!take(in, &length, sizeof length) || length > h->n_cells || (length > 0 && (int32_t) s >= cells->n_seqs))
+        if (!take(in, &length, sizeof length) || length > h->n_cells ||
+            (length > 0 && (int32_t) s >= cells->n_seqs))
             return false;
         int32_t last = -1;
         for (uint32_t i = 0; i < length; i++) {
             uint32_t row;
-            if (!take(in, &row, sizeof row) || row >= h->n_cells || (cells->seqs[row] >> s & 1) == 0 || cells->pos[row] <= last)
+            if (!take(in, &row, sizeof row) || row >= h->n_cells || (cells->seqs[row] >> s & 1) == 0 ||
+                cells->pos[row] <= last)
                 return false;
             last = cells->pos[row];
             cells->rows[(size_t) s * (size_t) cells->n_rows + i] = (int32_t) row;
@@ -175,7 +191,8 @@ static bool read_cells(cursor *in, const header *h, lathe_cells *cells) {
     return n_bits == n_listed;
 }
 
-static lathe_status load_from(lathe_context *c, const char *path, cursor in, int32_t **ids, size_t *n_ids, lathe_error *err) {
+static lathe_status load_from(lathe_context *c, const char *path, cursor in, int32_t **ids, size_t *n_ids,
+                              lathe_error *err) {
     header h;
     if (!take(&in, &h, sizeof h))
         return lathe_fail(err, LATHE_ERR_INPUT, "%s: no session file (too short)", path);
@@ -189,6 +206,7 @@ static lathe_status load_from(lathe_context *c, const char *path, cursor in, int
     if (list == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the ids of a session");
     status = lathe_cells_new(c->cells.n_rows, c->n_seq_max, &cells, err);
+    cells.ordered = c->cells.ordered;
     bool sound = status == LATHE_OK && take(&in, list, (size_t) h.n_ids * sizeof *list);
     for (uint32_t i = 0; sound && i < h.n_ids; i++)
         sound = list[i] >= 0 && list[i] < c->model->desc.n_vocab;
@@ -215,7 +233,8 @@ static lathe_status load_from(lathe_context *c, const char *path, cursor in, int
     return LATHE_OK;
 }
 
-lathe_status lathe_context_load(lathe_context *c, const char *path, int32_t **ids, size_t *n_ids, lathe_error *err) {
+lathe_status lathe_context_load(lathe_context *c, const char *path, int32_t **ids, size_t *n_ids,
+                                lathe_error *err) {
     lathe_file file;
     if (path == NULL || ids == NULL || n_ids == NULL)
         return lathe_fail(err, LATHE_ERR_ARG, "a session needs a path and places for its ids");

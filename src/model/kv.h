@@ -21,9 +21,11 @@ typedef struct lathe_cells {
     int32_t n_used;  /* rows below this may be taken */
     int32_t n_taken; /* rows that are */
     int32_t hint;    /* no row below is free */
-    int32_t *pos;    /* [n_rows] -1: free */
-    uint64_t *seqs;  /* [n_rows] set of sequences */
-    int32_t *rows;   /* [n_seqs, n_rows] lists */
+    bool
+        ordered; /* rows rise with positions where there is room (--exact: sums over keys keep their order) */
+    int32_t *pos;   /* [n_rows] -1: free */
+    uint64_t *seqs; /* [n_rows] set of sequences */
+    int32_t *rows;  /* [n_seqs, n_rows] lists */
     int32_t length[LATHE_KV_SEQS_MAX];
 } lathe_cells;
 

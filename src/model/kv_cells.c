@@ -36,10 +36,24 @@ void lathe_cells_free(lathe_cells *cells) {
     *cells = (lathe_cells){0};
 }
 
+/* Where n rows behind all rows of the tokens' sequences begin; the first free row where there are too few. */
+static int32_t after_last(const lathe_cells *c, const int32_t *seq, int32_t n) {
+    int32_t begin = c->hint, n_free = 0;
+    for (int32_t i = 0; i < n; i++) {
+        int32_t length = c->length[seq[i]];
+        if (length > 0 && list_of(c, seq[i])[length - 1] >= begin)
+            begin = list_of(c, seq[i])[length - 1] + 1;
+    }
+    for (int32_t row = begin; row < c->n_rows; row++)
+        n_free += c->pos[row] < 0;
+    return n_free >= n ? begin : c->hint;
+}
+
 bool lathe_cells_place(lathe_cells *c, const int32_t *seq, const int32_t *pos, int32_t n, int32_t *rows) {
     if (n > c->n_rows - c->n_taken)
         return false;
-    int32_t row = c->hint;
+    int32_t row = c->ordered ? after_last(c, seq, n) : c->hint;
+    bool from_hint = row == c->hint;
     for (int32_t i = 0; i < n; i++, row++) {
         while (c->pos[row] >= 0)
             row++;
@@ -48,7 +62,8 @@ bool lathe_cells_place(lathe_cells *c, const int32_t *seq, const int32_t *pos, i
         c->seqs[row] = bit(seq[i]);
         list_of(c, seq[i])[c->length[seq[i]]++] = row;
     }
-    c->hint = row;
+    if (from_hint)
+        c->hint = row;
     c->n_taken += n;
     if (row > c->n_used)
         c->n_used = row;

@@ -56,6 +56,37 @@ void lathe_context_clear(lathe_context *c, int32_t seq) {
             lathe_cells_truncate(&c->cells, s, 0);
 }
 
+/* Copies a row of every layer. */
+static void move_row(lathe_context *c, int32_t from, int32_t to, void *row) {
+    for (int32_t l = 0; l < c->kv.n_layer; l++)
+        for (int side = 0; side < 2; side++) {
+            struct ggml_tensor *t = side == 0 ? c->kv.k[l] : c->kv.v[l];
+            ggml_backend_tensor_get(t, row, (size_t) from * t->nb[1], t->nb[1]);
+            ggml_backend_tensor_set(t, row, (size_t) to * t->nb[1], t->nb[1]);
+        }
+}
+
+/* With --exact the kept rows are moved to the lowest rows of their sequence's nodes, so that no hole is
+ * filled by a later token: the order of rows stays that of positions. Everywhere else nothing moves. rows[n]:
+ * as kept. */
+static lathe_status close_gaps(lathe_context *c, int32_t seq, int32_t *rows, int32_t n, lathe_error *err) {
+    size_t n_row = c->kv.k[0]->nb[1] > c->kv.v[0]->nb[1] ? c->kv.k[0]->nb[1] : c->kv.v[0]->nb[1];
+    void *row = malloc(n_row);
+    if (row == NULL)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a cache row");
+    int32_t *list = c->cells.rows + (size_t) seq * (size_t) c->cells.n_rows + c->tree_base[seq];
+    int32_t n_nodes = c->cells.length[seq] - c->tree_base[seq]; /* placed in rising order */
+    for (int32_t i = 0; i < n && i < n_nodes; i++) {
+        if (list[i] == rows[i])
+            continue;
+        move_row(c, rows[i], list[i], row);
+        c->cells.pos[list[i]] = c->cells.pos[rows[i]];
+        rows[i] = list[i];
+    }
+    free(row);
+    return LATHE_OK;
+}
+
 lathe_status lathe_context_keep_path(lathe_context *c, const int32_t *path, int32_t n, lathe_error *err) {
     if (c->n_tree == 0)
         return lathe_fail(err, LATHE_ERR_ARG, "the last batch was no token tree");
@@ -81,6 +112,10 @@ lathe_status lathe_context_keep_path(lathe_context *c, const int32_t *path, int3
         for (int32_t i = 0; i < n; i++)
             if (c->tree_seq[path[i]] == s)
                 c->rows[n_keep++] = c->tree_rows[path[i]];
+        lathe_status status =
+            c->params.exact && n_keep > 0 ? close_gaps(c, s, c->rows, n_keep, err) : LATHE_OK;
+        if (status != LATHE_OK)
+            return status;
         if (c->cells.length[s] > c->tree_base[s])
             lathe_cells_keep(&c->cells, s, c->tree_base[s], c->rows, n_keep);
     }

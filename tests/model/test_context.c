@@ -1,4 +1,5 @@
-/* test_context.c - caches: splits, rollback, copies, shifts, trees, types, sessions, taps, and what is refused. */
+/* test_context.c - caches: splits, rollback, copies, shifts, trees, types, sessions, taps, and what is
+ * refused. */
 #include "support/check.h"
 
 #include <math.h>
@@ -22,7 +23,8 @@ static lathe_model *load(const char *path) {
     return m;
 }
 
-static lathe_context *make(const lathe_model *m, lathe_cache_type type, int32_t flash, bool exact, int32_t n_seq, int32_t n_batch) {
+static lathe_context *make(const lathe_model *m, lathe_cache_type type, int32_t flash, bool exact,
+                           int32_t n_seq, int32_t n_batch) {
     lathe_context_params p = lathe_context_params_default();
     p.type_k = p.type_v = type;
     p.flash = flash;
@@ -122,10 +124,12 @@ static void flash_equals_explicit(void **state) {
         double tol;
     } cases[] = {{LATHE_CACHE_F32, 1e-5}, {LATHE_CACHE_F16, 1e-2}};
     for (size_t i = 0; i < LATHE_LEN(cases); i++) {
-        lathe_context *a = make(m, cases[i].type, 1, false, 1, 0), *b = make(m, cases[i].type, 0, false, 1, 0);
+        lathe_context *a = make(m, cases[i].type, 1, false, 1, 0),
+                      *b = make(m, cases[i].type, 0, false, 1, 0);
         add(a, ids, N, 0);
         add(b, ids, N, 0);
-        assert_true(differ(lathe_context_logits(a, -1), lathe_context_logits(b, -1), lathe_model_n_vocab(m)) <= cases[i].tol);
+        assert_true(differ(lathe_context_logits(a, -1), lathe_context_logits(b, -1),
+                           lathe_model_n_vocab(m)) <= cases[i].tol);
         lathe_context_free(a);
         lathe_context_free(b);
     }
@@ -166,15 +170,16 @@ static void rollback_and_copy(void **state) {
     lathe_model_free(m);
 }
 
-/* After a shift the tokens stand where they would stand had they been read there, but what their values saw is
- * the old context: with one layer's keys alone the last row would agree; compare against a slow statement of it:
- * shifting by rotation twice (3 + 4) equals once by 7. */
+/* After a shift the tokens stand where they would stand had they been read there, but what their values saw
+ * is the old context: with one layer's keys alone the last row would agree; compare against a slow statement
+ * of it: shifting by rotation twice (3 + 4) equals once by 7. */
 static void shifts_add_up(void **state) {
     (void) state;
     lathe_model *m = load(stories());
     int32_t ids[N], n_vocab = lathe_model_n_vocab(m);
     some_ids(m, ids, N, 13);
-    lathe_context *a = make(m, LATHE_CACHE_F32, -1, false, 1, 0), *b = make(m, LATHE_CACHE_F32, -1, false, 1, 0);
+    lathe_context *a = make(m, LATHE_CACHE_F32, -1, false, 1, 0),
+                  *b = make(m, LATHE_CACHE_F32, -1, false, 1, 0);
     add(a, ids, 40, 0);
     add(b, ids, 40, 0);
     check_ok(lathe_context_shift(a, 0, 4, 11, &err), err);
@@ -184,7 +189,8 @@ static void shifts_add_up(void **state) {
     add(a, ids + 40, 1, 0);
     add(b, ids + 40, 1, 0);
     assert_true(differ(lathe_context_logits(a, -1), lathe_context_logits(b, -1), n_vocab) <= 1e-5);
-    /* Relative positions alone count: dropping the first 5 of a context of which nobody saw them changes nothing. */
+    /* Relative positions alone count: dropping the first 5 of a context of which nobody saw them changes
+     * nothing. */
     lathe_context_clear(a, -1);
     lathe_context_clear(b, -1);
     int32_t pos[20];
@@ -207,7 +213,8 @@ static void shifts_add_up(void **state) {
 static void tree_nodes_see_their_ancestors(void **state) {
     (void) state;
     lathe_model *m = load(stories());
-    lathe_context *c = make(m, LATHE_CACHE_F32, -1, true, 1, 0), *plain = make(m, LATHE_CACHE_F32, -1, true, 1, 0);
+    lathe_context *c = make(m, LATHE_CACHE_F32, -1, true, 1, 0),
+                  *plain = make(m, LATHE_CACHE_F32, -1, true, 1, 0);
     int32_t ids[N], n_vocab = lathe_model_n_vocab(m);
     some_ids(m, ids, N, 17);
     const int32_t parent[] = {-1, 0, 0, 1, 2, 2, 4};
@@ -224,7 +231,8 @@ static void tree_nodes_see_their_ancestors(void **state) {
         int32_t n = 0;
         for (; n < 4 && paths[p][n] >= 0; n++) {
             add(plain, &ids[30 + paths[p][n]], 1, 0);
-            assert_memory_equal(lathe_context_logits(c, paths[p][n]), lathe_context_logits(plain, -1), (size_t) n_vocab * sizeof(float));
+            assert_memory_equal(lathe_context_logits(c, paths[p][n]), lathe_context_logits(plain, -1),
+                                (size_t) n_vocab * sizeof(float));
         }
         const int32_t wrong[] = {0, 3};
         assert_int_equal(lathe_context_keep_path(c, wrong, 2, &err), LATHE_ERR_ARG);
@@ -232,7 +240,8 @@ static void tree_nodes_see_their_ancestors(void **state) {
         assert_int_equal(lathe_context_n_past(c, 0), 30 + n);
         add(c, ids + 40, 3, 0);
         add(plain, ids + 40, 3, 0);
-        assert_memory_equal(lathe_context_logits(c, -1), lathe_context_logits(plain, -1), (size_t) n_vocab * sizeof(float));
+        assert_memory_equal(lathe_context_logits(c, -1), lathe_context_logits(plain, -1),
+                            (size_t) n_vocab * sizeof(float));
     }
     lathe_context_free(c);
     lathe_context_free(plain);
@@ -286,7 +295,8 @@ static void cells_equal_a_slow_model(void **state) {
                 for (int32_t r = 0; r < n_kv; r++) {
                     bool sees = false;
                     for (int32_t i = 0; i < n_held; i++)
-                        sees |= held[i].row == r && held[i].seq == s && held[i].pos <= pos[t] && (window == 0 || pos[t] - held[i].pos < window);
+                        sees |= held[i].row == r && held[i].seq == s && held[i].pos <= pos[t] &&
+                                (window == 0 || pos[t] - held[i].pos < window);
                     assert_int_equal(mask[t * n_kv + r], sees ? 0 : 0xFC00);
                 }
             break;
@@ -326,7 +336,8 @@ static void cells_equal_a_slow_model(void **state) {
 static void sessions(void **state) {
     (void) state;
     lathe_model *m = load(stories());
-    lathe_context *a = make(m, LATHE_CACHE_F16, -1, true, 1, 0), *b = make(m, LATHE_CACHE_F16, -1, true, 1, 0);
+    lathe_context *a = make(m, LATHE_CACHE_F16, -1, true, 1, 0),
+                  *b = make(m, LATHE_CACHE_F16, -1, true, 1, 0);
     const char *path = temp_file(".session");
     int32_t ids[N], n_vocab = lathe_model_n_vocab(m), *back;
     size_t n_back;
@@ -341,7 +352,8 @@ static void sessions(void **state) {
     assert_int_equal(lathe_context_n_past(b, 0), 50);
     add(a, ids + 50, 7, 0);
     add(b, ids + 50, 7, 0);
-    assert_memory_equal(lathe_context_logits(a, -1), lathe_context_logits(b, -1), (size_t) n_vocab * sizeof(float));
+    assert_memory_equal(lathe_context_logits(a, -1), lathe_context_logits(b, -1),
+                        (size_t) n_vocab * sizeof(float));
     /* Another type and another model are refused, with both named; so is every cut file. */
     lathe_context *c = make(m, LATHE_CACHE_F32, -1, true, 1, 0);
     assert_int_equal(lathe_context_load(c, path, &back, &n_back, &err), LATHE_ERR_INPUT);
@@ -412,8 +424,10 @@ static void taps(void **state) {
     add(c, ids + 20, 1, 0);
     assert_int_equal(s.n_resid, 1);
     assert_int_equal(s.n_probs, 5);
-    check_ok(lathe_context_tap(c, "embd,attn_norm,q,k,v,q_rot,k_rot,scores,z,attn_out,ffn_norm,ffn_act,ffn_out,resid_pre,resid_post,final_norm", 0,
-                               0, look, &s, &err),
+    check_ok(lathe_context_tap(c,
+                               "embd,attn_norm,q,k,v,q_rot,k_rot,scores,z,attn_out,ffn_norm,ffn_act,ffn_out,"
+                               "resid_pre,resid_post,final_norm",
+                               0, 0, look, &s, &err),
              err);
     add(c, ids + 21, 2, 0);
     assert_int_equal(s.n_other, 16);
@@ -444,9 +458,12 @@ static void refused(void **state) {
     add(c, ids, 10, 0);
     const int32_t bad_id[] = {-1}, bad_id2[] = {512}, bad_seq[] = {2}, bad_pos[] = {3}, far_pos[] = {256};
     const lathe_batch bad[] = {
-        {.tokens = bad_id, .n_tokens = 1},           {.tokens = bad_id2, .n_tokens = 1},
-        {.tokens = ids, .seq = bad_seq, .n_tokens = 1}, {.tokens = ids, .pos = bad_pos, .n_tokens = 1},
-        {.tokens = ids, .pos = far_pos, .n_tokens = 1}, {.tokens = big, .n_tokens = 400},
+        {.tokens = bad_id, .n_tokens = 1},
+        {.tokens = bad_id2, .n_tokens = 1},
+        {.tokens = ids, .seq = bad_seq, .n_tokens = 1},
+        {.tokens = ids, .pos = bad_pos, .n_tokens = 1},
+        {.tokens = ids, .pos = far_pos, .n_tokens = 1},
+        {.tokens = big, .n_tokens = 400},
         {.tokens = ids, .n_tokens = 0},
     };
     for (size_t i = 0; i < LATHE_LEN(bad); i++) {
@@ -474,9 +491,15 @@ static void refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(splits_agree),      cmocka_unit_test(exact_splits_are_the_same_bits), cmocka_unit_test(flash_equals_explicit),
-        cmocka_unit_test(rollback_and_copy), cmocka_unit_test(shifts_add_up),                  cmocka_unit_test(tree_nodes_see_their_ancestors),
-        cmocka_unit_test(cells_equal_a_slow_model), cmocka_unit_test(sessions),               cmocka_unit_test(taps),
+        cmocka_unit_test(splits_agree),
+        cmocka_unit_test(exact_splits_are_the_same_bits),
+        cmocka_unit_test(flash_equals_explicit),
+        cmocka_unit_test(rollback_and_copy),
+        cmocka_unit_test(shifts_add_up),
+        cmocka_unit_test(tree_nodes_see_their_ancestors),
+        cmocka_unit_test(cells_equal_a_slow_model),
+        cmocka_unit_test(sessions),
+        cmocka_unit_test(taps),
         cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
