@@ -331,6 +331,76 @@ static void cells_equal_a_slow_model(void **state) {
     lathe_cells_free(&c);
 }
 
+/* --- Types --------------------------------------------------------------------------------------- */
+
+/* A random model of shape 1M (heads of width 32) in a type. */
+static const char *synth(const char *family, const char *type) {
+    const char *path = temp_file(".gguf");
+    lathe_synth_params p = lathe_synth_params_default();
+    lathe_synth_result r;
+    p.arch = family;
+    p.shape = "1M";
+    p.type = type;
+    check_ok(lathe_model_synth(path, &p, &r, &err), err);
+    return path;
+}
+
+static void exact_with_quantised_weights(void **state) {
+    (void) state;
+    static const char *const types[] = {"q4_0", "q8_0", "f16"};
+    for (size_t i = 0; i < LATHE_LEN(types); i++)
+        random_splits(synth("llama", types[i]), LATHE_CACHE_Q8_0, 1, true, 0.0);
+    /* Without the second row a lonely token of f32 weights takes another kernel. */
+    lathe_model *m = load(synth("llama", "f32"));
+    lathe_context *a = make(m, LATHE_CACHE_F32, 1, false, 1, 0),
+                  *b = make(m, LATHE_CACHE_F32, 1, false, 1, 0);
+    int32_t ids[N];
+    some_ids(m, ids, N, 31);
+    add(a, ids, 20, 0);
+    for (int32_t i = 0; i < 20; i++)
+        add(b, ids + i, 1, 0);
+    assert_memory_not_equal(lathe_context_logits(a, -1), lathe_context_logits(b, -1),
+                            (size_t) lathe_model_n_vocab(m) * sizeof(float));
+    lathe_context_free(a);
+    lathe_context_free(b);
+    lathe_model_free(m);
+}
+
+/* Rounded caches stay near the f32 one, by their number of bits; flash and explicit alike. */
+static void cache_types(void **state) {
+    (void) state;
+    static const char *const families[] = {"llama", "gemma2", "gptneox"};
+    const struct {
+        lathe_cache_type type;
+        double tol;
+    } cases[] = {{LATHE_CACHE_F16, 1e-2}, {LATHE_CACHE_Q8_0, 5e-2}, {LATHE_CACHE_Q4_0, 5e-1}};
+    for (size_t f = 0; f < LATHE_LEN(families); f++) {
+        lathe_model *m = load(synth(families[f], "f32"));
+        int32_t ids[N], n_vocab = lathe_model_n_vocab(m);
+        some_ids(m, ids, N, 37);
+        lathe_context *c = make(m, LATHE_CACHE_F32, -1, false, 1, 0);
+        add(c, ids, N, 0);
+        float *full = copy_logits(c);
+        lathe_context_free(c);
+        double last = 0.0;
+        for (size_t i = 0; i < LATHE_LEN(cases); i++)
+            for (int32_t flash = 0; flash < 2; flash++) {
+                c = make(m, cases[i].type, flash, false, 1, 0);
+                add(c, ids, N - 3, 0);
+                add(c, ids + N - 3, 3, 0);
+                double d = differ(lathe_context_logits(c, -1), full, n_vocab);
+                assert_true(d > 0.0 && d <= cases[i].tol);
+                if (flash == 1) {
+                    assert_true(d > last); /* fewer bits, larger error */
+                    last = d;
+                }
+                lathe_context_free(c);
+            }
+        free(full);
+        lathe_model_free(m);
+    }
+}
+
 /* --- Sessions ------------------------------------------------------------------------------------ */
 
 static void sessions(void **state) {
@@ -498,6 +568,8 @@ int main(void) {
         cmocka_unit_test(shifts_add_up),
         cmocka_unit_test(tree_nodes_see_their_ancestors),
         cmocka_unit_test(cells_equal_a_slow_model),
+        cmocka_unit_test(exact_with_quantised_weights),
+        cmocka_unit_test(cache_types),
         cmocka_unit_test(sessions),
         cmocka_unit_test(taps),
         cmocka_unit_test(refused),
