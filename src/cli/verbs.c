@@ -5,6 +5,7 @@ extern const lathe_verb lathe_verb_info;
 extern const lathe_verb lathe_verb_tokenize;
 extern const lathe_verb lathe_verb_eval;
 extern const lathe_verb lathe_verb_logits;
+extern const lathe_verb lathe_verb_bench;
 extern const lathe_verb lathe_verb_quantize;
 extern const lathe_verb lathe_verb_synth;
 extern const lathe_verb lathe_verb_train;
@@ -18,6 +19,7 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_tokenize,
     &lathe_verb_eval,
     &lathe_verb_logits,
+    &lathe_verb_bench,
     &lathe_verb_quantize,
     &lathe_verb_synth,
     &lathe_verb_train,
