@@ -15,6 +15,13 @@ const char *lathe_status_name(lathe_status status) {
     return (size_t) status < LATHE_LEN(names) ? names[status] : "internal";
 }
 
+/* Names and other people's messages may hold line feeds and what drives a terminal: a message is one line. */
+static void make_one_line(char *text) {
+    for (; *text; text++)
+        if ((unsigned char) *text < 0x20 || *text == 0x7F)
+            *text = '?';
+}
+
 lathe_status lathe_fail(lathe_error *err, lathe_status status, const char *fmt, ...) {
     if (err) {
         va_list args;
@@ -23,6 +30,7 @@ lathe_status lathe_fail(lathe_error *err, lathe_status status, const char *fmt, 
         va_end(args);
         if (n < 0)
             err->text[0] = '\0';
+        make_one_line(err->text);
         err->status = status;
     }
     return status;
@@ -38,6 +46,7 @@ lathe_status lathe_fail_within(lathe_error *err, const char *fmt, ...) {
     va_end(args);
     if (n < 0)
         return err->status;
+    make_one_line(prefix);
     const size_t n_prefix = strlen(prefix);
     const size_t n_old = strlen(err->text);
     size_t n_kept = sizeof err->text - 1 - (n_prefix + 2);

@@ -106,7 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes) {
         for (size_t i = 0; i < parsed.n_positional; i++)
             if (strlen(parsed.positional[i]) > n_bytes)
                 abort();
-    } else if (err.status == LATHE_OK || !err.text[0]) {
+    } else if (err.status == LATHE_OK || !err.text[0] || strchr(err.text, '\n') || strchr(err.text, 27)) {
         abort();
     }
     lathe_options_free(&parsed);
