@@ -1,0 +1,43 @@
+/* cpu.c - see cpu.h: which instruction set. */
+#include "tensor/cpu/cpu.h"
+
+#include <string.h>
+
+static const lathe_cpu *const sets[] = {
+    &lathe_cpu_scalar,
+#if defined(__x86_64__) && defined(__GNUC__)
+    &lathe_cpu_avx2,
+    &lathe_cpu_avxvnni,
+    &lathe_cpu_avx512,
+#endif
+};
+
+const lathe_cpu *const *lathe_cpu_sets(size_t *n) {
+    *n = LATHE_LEN(sets);
+    return sets;
+}
+
+const lathe_cpu *lathe_cpu_best(const char *name) {
+    for (size_t i = LATHE_LEN(sets); i-- > 0;)
+        if ((name == NULL || strcmp(name, sets[i]->name) == 0) && sets[i]->is_usable())
+            return sets[i];
+    return NULL;
+}
+
+size_t lathe_activation_bytes(int64_t n) {
+    size_t bytes = (size_t) n + (size_t) (n / 32) * sizeof(float) + (size_t) (n / 16) * sizeof(int32_t);
+    return (bytes + 63) / 64 * 64;
+}
+
+float lathe_half_to_float(uint16_t half) {
+    uint32_t sign = (uint32_t) (half & 0x8000) << 16, exponent = (half >> 10) & 31, mantissa = half & 1023;
+    float value;
+    uint32_t bits;
+    if (exponent == 0) {
+        value = (float) mantissa * 0x1p-24f;
+        return sign != 0 ? -value : value;
+    }
+    bits = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | mantissa << 13;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}

@@ -1,0 +1,12 @@
+/* kernels_avx2.c - the kernels for AVX2, FMA and F16C. */
+#include "tensor/cpu/cpu.h"
+#include "tensor/cpu/cpuid.h"
+#include "tensor/cpu/simd_avx2.h"
+
+#include "tensor/cpu/matmul_tmpl.h"
+
+static bool is_usable(void) {
+    return cpuid_has_avx2();
+}
+
+const lathe_cpu lathe_cpu_avx2 = {"avx2", is_usable, quantise, matmul};

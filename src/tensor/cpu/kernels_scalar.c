@@ -1,0 +1,11 @@
+/* kernels_scalar.c - the kernels for any processor, in plain C. */
+#include "tensor/cpu/cpu.h"
+#include "tensor/cpu/simd_scalar.h"
+
+#include "tensor/cpu/matmul_tmpl.h"
+
+static bool is_usable(void) {
+    return true;
+}
+
+const lathe_cpu lathe_cpu_scalar = {"scalar", is_usable, quantise, matmul};

@@ -1,0 +1,317 @@
+/* Products with packed weights: every instruction set of this machine against doubles of the dequantised
+ * weights (ggml's own) times the quantised activations; the bits across sets, tiles and ranges of rows.
+ * With --bench [SET] prints speeds instead. */
+#include "support/check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <ggml.h>
+
+#include "lathe/base.h"
+#include "tensor/cpu/cpu.h"
+
+static const enum ggml_type source_type[LATHE_PACKED_TYPES] = {GGML_TYPE_Q4_0, GGML_TYPE_Q8_0, GGML_TYPE_Q4_K,
+                                                               GGML_TYPE_Q5_K, GGML_TYPE_Q6_K};
+
+static void *aligned(size_t n) {
+    void *p = aligned_alloc(64, (n + 63) / 64 * 64);
+    assert_non_null(p);
+    return p;
+}
+
+typedef struct matrix {
+    lathe_packed packed;
+    uint8_t *source;
+    float *dequantised; /* [n_rows, n_cols] */
+} matrix;
+
+/* Valid blocks: any bytes but for the half-precision scales, which are made finite and small. */
+static void random_source(lathe_rng *rng, lathe_packed_type type, uint8_t *out, size_t n_bytes, int extreme) {
+    static const struct {
+        size_t bytes, scale[2];
+    } at[LATHE_PACKED_TYPES] = {{18, {0, 0}}, {34, {0, 0}}, {144, {0, 2}}, {176, {0, 2}}, {210, {208, 208}}};
+    for (size_t i = 0; i < n_bytes; i++)
+        out[i] = extreme == 1   ? 0x00
+                 : extreme == 2 ? 0xff
+                 : extreme == 3 ? 0x80
+                 : extreme == 4 ? 0x7f
+                                : (uint8_t) lathe_rng_u64(rng);
+    for (size_t b = 0; b + at[type].bytes <= n_bytes; b += at[type].bytes)
+        for (int s = 0; s < 2; s++) {
+            uint16_t half = ggml_fp32_to_fp16((float) (0.01 * lathe_rng_normal(rng)));
+            memcpy(out + b + at[type].scale[s], &half, 2);
+        }
+}
+
+static matrix random_matrix(lathe_rng *rng, lathe_packed_type type, int64_t n_rows, int64_t n_cols,
+                            int extreme) {
+    matrix m = {.packed = {type, n_cols, n_rows, NULL}};
+    size_t row = lathe_packed_source_row(type, n_cols);
+    assert_int_equal(row, ggml_row_size(source_type[type], n_cols));
+    m.source = malloc(row * (size_t) n_rows);
+    m.dequantised = malloc((size_t) (n_rows * n_cols) * sizeof(float));
+    random_source(rng, type, m.source, row * (size_t) n_rows, extreme);
+    ggml_get_type_traits(source_type[type])->to_float(m.source, m.dequantised, n_rows * n_cols);
+    m.packed.data = aligned((size_t) lathe_packed_groups(&m.packed) * lathe_packed_group_bytes(type, n_cols));
+    lathe_pack(&m.packed, m.source, 0, lathe_packed_groups(&m.packed));
+    return m;
+}
+
+static void drop(matrix *m) {
+    free(m->source);
+    free(m->dequantised);
+    free(m->packed.data);
+}
+
+static void quantise_all(const lathe_cpu *cpu, int64_t n, int64_t T, const float *x, uint8_t *out) {
+    for (int64_t t = 0; t < T; t++)
+        cpu->quantise(n, x + t * n, out + (size_t) t * lathe_activation_bytes(n));
+}
+
+enum { CANARY = 0x5a };
+
+static void one_case(lathe_rng *rng, lathe_packed_type type, int64_t n_rows, int64_t n_cols, int64_t T,
+                     int extreme) {
+    matrix m = random_matrix(rng, type, n_rows, n_cols, extreme);
+    size_t bytes = lathe_activation_bytes(n_cols), n_sets;
+    int64_t ldy = n_rows + 3;
+    float *x = malloc((size_t) (n_cols * T) * sizeof(float));
+    for (int64_t i = 0; i < n_cols * T; i++)
+        x[i] = extreme == 0 ? (float) lathe_rng_normal(rng) : extreme % 2 != 0 ? 1.0f : -1.0f;
+    uint8_t *xq = aligned(bytes * (size_t) T), *xs = aligned(bytes * (size_t) T);
+    size_t n_y = (size_t) (ldy * T);
+    float *y = malloc(n_y * sizeof(float)), *first = malloc(n_y * sizeof(float));
+    memset(xs, 0, bytes * (size_t) T);
+    quantise_all(&lathe_cpu_scalar, n_cols, T, x, xs);
+    const lathe_cpu *const *sets = lathe_cpu_sets(&n_sets);
+    for (size_t s = 0; s < n_sets; s++) {
+        if (!sets[s]->is_usable())
+            continue;
+        memset(xq, 0, bytes * (size_t) T);
+        quantise_all(sets[s], n_cols, T, x, xq);
+        assert_memory_equal(xq, xs, bytes * (size_t) T);
+        memset(y, CANARY, n_y * sizeof(float));
+        int64_t groups = lathe_packed_groups(&m.packed), cut = groups / 3;
+        sets[s]->matmul(&m.packed, xq, T, y, ldy, cut, groups); /* two ranges, as two threads have them */
+        sets[s]->matmul(&m.packed, xq, T, y, ldy, 0, cut);
+        for (int64_t t = 0; t < T; t++) {
+            const int8_t *q = (const int8_t *) xs + bytes * (size_t) t;
+            const float *scale = (const float *) (const void *) (q + n_cols);
+            for (int64_t r = 0; r < n_rows; r++) {
+                double sum = 0.0, size = 0.0;
+                for (int64_t i = 0; i < n_cols; i++) {
+                    double v = (double) m.dequantised[r * n_cols + i] * q[i] * (double) scale[i / 32];
+                    sum += v;
+                    size += fabs(v);
+                }
+                if (type == LATHE_PACKED_Q4_K || type == LATHE_PACKED_Q5_K)
+                    size *= 8.0; /* scale and minimum are two terms that cancel in part */
+                check_near(y[t * ldy + r], sum, 1e-6 * size + 1e-30);
+            }
+            for (int64_t r = n_rows; r < ldy; r++)
+                for (int i = 0; i < 4; i++)
+                    assert_int_equal(((uint8_t *) &y[t * ldy + r])[i], CANARY);
+        }
+        if (s == 0)
+            memcpy(first, y, n_y * sizeof(float));
+        assert_memory_equal(y, first, n_y * sizeof(float)); /* all sets: the same bits */
+        for (int64_t t = 0; t < T; t++) {                   /* alone or among others: the same bits */
+            float *alone = y;
+            sets[s]->matmul(&m.packed, xq + bytes * (size_t) t, 1, alone, ldy, 0, groups);
+            assert_memory_equal(alone, first + t * ldy, (size_t) n_rows * sizeof(float));
+        }
+    }
+    free(x);
+    free(xq);
+    free(xs);
+    free(y);
+    free(first);
+    drop(&m);
+}
+
+static void every_set_agrees_with_doubles_on_random_shapes(void **state) {
+    (void) state;
+    lathe_rng rng = lathe_rng_new(4, 0, 0);
+    for (int i = 0; i < 150; i++) {
+        lathe_packed_type type = (lathe_packed_type) (i % LATHE_PACKED_TYPES);
+        int64_t n_cols = lathe_packed_block(type) * (1 + (int64_t) lathe_rng_below(&rng, 3));
+        one_case(&rng, type, 1 + (int64_t) lathe_rng_below(&rng, 50), n_cols,
+                 1 + (int64_t) lathe_rng_below(&rng, 40), 0);
+    }
+}
+
+static void extreme_bytes_do_not_saturate(void **state) {
+    /* Negative: u8 x s8 pairs in 16 bits saturate for weights of -128 or 127 with activations of +-127. */
+    (void) state;
+    lathe_rng rng = lathe_rng_new(5, 0, 0);
+    for (int type = 0; type < LATHE_PACKED_TYPES; type++)
+        for (int extreme = 1; extreme <= 4; extreme++)
+            one_case(&rng, (lathe_packed_type) type, 17, 512, 3, extreme);
+}
+
+static void q8_0_row_by_hand(void **state) {
+    /* Weights 1..32 with scale 1; activations 127, 0, ..., 0, -127: 127 * 1 - 127 * 32 = -3937. */
+    (void) state;
+    uint8_t row[34] = {0x00, 0x3c};
+    for (int i = 0; i < 32; i++)
+        row[2 + i] = (uint8_t) (i + 1);
+    float x[32] = {127.0f};
+    x[31] = -127.0f;
+    lathe_packed w = {LATHE_PACKED_Q8_0, 32, 1, aligned(lathe_packed_group_bytes(LATHE_PACKED_Q8_0, 32))};
+    lathe_pack(&w, row, 0, 1);
+    uint8_t *q = aligned(lathe_activation_bytes(32));
+    size_t n;
+    const lathe_cpu *const *sets = lathe_cpu_sets(&n);
+    for (size_t s = 0; s < n; s++)
+        if (sets[s]->is_usable()) {
+            float y[2] = {0.0f, 77.0f};
+            sets[s]->quantise(32, x, q);
+            sets[s]->matmul(&w, q, 1, y, 2, 0, 1);
+            check_near(y[0], -3937.0, 0.0);
+            check_near(y[1], 77.0, 0.0);
+        }
+    free(q);
+    free(w.data);
+}
+
+static void nan_and_infinity_reach_every_row_of_their_column_only(void **state) {
+    (void) state;
+    lathe_rng rng = lathe_rng_new(6, 0, 0);
+    for (int type = 0; type < LATHE_PACKED_TYPES; type++) {
+        matrix m = random_matrix(&rng, (lathe_packed_type) type, 19, 256, 0);
+        float x[2 * 256], y[2 * 19];
+        uint8_t *q = aligned(2 * lathe_activation_bytes(256));
+        size_t n;
+        const lathe_cpu *const *sets = lathe_cpu_sets(&n);
+        for (size_t s = 0; s < n; s++)
+            for (int bad = 0; bad < 3 && sets[s]->is_usable(); bad++) {
+                for (int i = 0; i < 512; i++)
+                    x[i] = (float) lathe_rng_normal(&rng);
+                x[77] = bad == 0 ? NAN : bad == 1 ? INFINITY : -INFINITY;
+                quantise_all(sets[s], 256, 2, x, q);
+                sets[s]->matmul(&m.packed, q, 2, y, 19, 0, 2);
+                for (int r = 0; r < 19; r++) {
+                    assert_true(isnan(y[r]));
+                    assert_true(isfinite(y[19 + r]));
+                }
+            }
+        free(q);
+        drop(&m);
+    }
+}
+
+static void tiny_and_zero_activations_give_finite_results(void **state) {
+    (void) state;
+    float x[32] = {0}, y[16];
+    uint8_t row[34] = {0x00, 0x3c, 1};
+    lathe_packed w = {LATHE_PACKED_Q8_0, 32, 1, aligned(lathe_packed_group_bytes(LATHE_PACKED_Q8_0, 32))};
+    lathe_pack(&w, row, 0, 1);
+    uint8_t *q = aligned(lathe_activation_bytes(32));
+    const float sizes[] = {0.0f, 1e-45f, 1e-38f, 1e-37f, 1e38f};
+    for (size_t i = 0; i < LATHE_LEN(sizes); i++) {
+        x[0] = sizes[i];
+        lathe_cpu_best(NULL)->quantise(32, x, q);
+        lathe_cpu_best(NULL)->matmul(&w, q, 1, y, 16, 0, 1);
+        check_near(y[0], sizes[i], 1e-36 + 1e-6 * (double) sizes[i]);
+    }
+    free(q);
+    free(w.data);
+}
+
+static void names_choose_sets(void **state) {
+    (void) state;
+    assert_ptr_equal(lathe_cpu_best("scalar"), &lathe_cpu_scalar);
+    assert_null(lathe_cpu_best("ggml"));
+    assert_null(lathe_cpu_best("mmx"));
+    assert_non_null(lathe_cpu_best(NULL));
+}
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double) t.tv_sec + 1e-9 * (double) t.tv_nsec;
+}
+
+/* Best GB/s of summing 256 MiB. */
+static double read_bandwidth(void) {
+    size_t n = (size_t) 1 << 25;
+    uint64_t *p = malloc(n * 8);
+    memset(p, 1, n * 8);
+    double best = 1e9;
+    volatile uint64_t sink;
+    for (int i = 0; i < 10; i++) {
+        double t = seconds();
+        uint64_t s[8] = {0};
+        for (size_t k = 0; k < n; k += 8)
+            for (int l = 0; l < 8; l++)
+                s[l] += p[k + (size_t) l];
+        sink = s[0] + s[1] + s[2] + s[3] + s[4] + s[5] + s[6] + s[7];
+        (void) sink;
+        t = seconds() - t;
+        best = t < best ? t : best;
+    }
+    free(p);
+    return (double) n * 8.0 / best * 1e-9;
+}
+
+static int bench(const char *only) {
+    const int64_t columns[] = {1, 2, 4, 8, 16, 64}, n_rows = 5632, n_cols = 2048, copies = 12;
+    lathe_rng rng = lathe_rng_new(7, 0, 0);
+    size_t n_sets;
+    const lathe_cpu *const *sets = lathe_cpu_sets(&n_sets);
+    printf("one thread, %d matrices of %d x %d; read bandwidth %.1f GB/s\n", (int) copies, (int) n_rows,
+           (int) n_cols, read_bandwidth());
+    printf("%-8s %-6s %4s %9s %8s %8s\n", "set", "type", "T", "ms/matrix", "GB/s", "GOP/s");
+    for (int type = 0; type < LATHE_PACKED_TYPES; type++) {
+        matrix m[16];
+        for (int i = 0; i < copies; i++)
+            m[i] = random_matrix(&rng, (lathe_packed_type) type, n_rows, n_cols, 0);
+        float *x = calloc((size_t) (64 * n_cols), 4), *y = malloc((size_t) (64 * n_rows) * 4);
+        uint8_t *q = aligned(64 * lathe_activation_bytes(n_cols));
+        double gb = (double) lathe_packed_groups(&m[0].packed) *
+                    (double) lathe_packed_group_bytes((lathe_packed_type) type, n_cols) * 1e-9;
+        for (size_t s = 0; s < n_sets; s++) {
+            if (!sets[s]->is_usable() || (only != NULL ? strcmp(only, sets[s]->name) != 0 : s == 0))
+                continue;
+            quantise_all(sets[s], n_cols, 64, x, q);
+            for (size_t c = 0; c < LATHE_LEN(columns); c++) {
+                double best = 1e9;
+                for (int rep = 0; rep < 7; rep++) {
+                    double t = seconds();
+                    for (int i = 0; i < copies; i++)
+                        sets[s]->matmul(&m[i].packed, q, columns[c], y, n_rows, 0,
+                                        lathe_packed_groups(&m[i].packed));
+                    t = (seconds() - t) / (double) copies;
+                    best = t < best ? t : best;
+                }
+                printf("%-8s %-6s %4d %9.3f %8.1f %8.1f\n", sets[s]->name,
+                       lathe_packed_type_name((lathe_packed_type) type), (int) columns[c], best * 1e3,
+                       gb / best, 2e-9 * (double) (n_rows * n_cols * columns[c]) / best);
+            }
+        }
+        for (int i = 0; i < copies; i++)
+            drop(&m[i]);
+        free(x);
+        free(y);
+        free(q);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "--bench") == 0)
+        return bench(argc > 2 ? argv[2] : NULL);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_set_agrees_with_doubles_on_random_shapes),
+        cmocka_unit_test(extreme_bytes_do_not_saturate),
+        cmocka_unit_test(q8_0_row_by_hand),
+        cmocka_unit_test(nan_and_infinity_reach_every_row_of_their_column_only),
+        cmocka_unit_test(tiny_and_zero_activations_give_finite_results),
+        cmocka_unit_test(names_choose_sets),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL) != 0;
+}
