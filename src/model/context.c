@@ -96,6 +96,7 @@ lathe_status lathe_context_new(const lathe_model *model, const lathe_context_par
     if (c == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a context");
     c->model = model;
+    c->kernels = model->packed != NULL ? &model->kernels : NULL;
     c->params = p;
     c->params.policy = NULL;
     c->n_ctx = p.n_ctx;

@@ -147,6 +147,37 @@ static lathe_status load_vocab(lathe_model *m, lathe_error *err) {
     return lathe_vocab_from_gguf(m->gguf, &m->logger, &m->vocab, err);
 }
 
+/* Our own kernels take the products they can, where the processor alone computes and the file is mapped (so
+ * that there are never two copies). LATHE_CPU forces an instruction set, or "ggml". */
+static lathe_status pack_weights(lathe_model *m, lathe_error *err) {
+    const char *name = getenv("LATHE_CPU");
+    if (name != NULL && *name == '\0')
+        name = NULL;
+    const lathe_cpu *cpu = lathe_cpu_best(name);
+    if (name != NULL && cpu == NULL && strcmp(name, "ggml") != 0)
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "LATHE_CPU=%s: this build and processor do not have it; ggml and scalar always are",
+                          name);
+    if (cpu == NULL || m->n_devices != 1 || !lathe_device_is_cpu(m->devices[0]) ||
+        !lathe_gguf_is_mapped(m->gguf))
+        return LATHE_OK;
+    size_t n = 0;
+    struct ggml_tensor *t;
+    for (t = ggml_get_first_tensor(m->weights.ctx); t != NULL; t = ggml_get_next_tensor(m->weights.ctx, t))
+        n++;
+    lathe_status status = lathe_packed_set_new(cpu, n, &m->packed, err);
+    const uint8_t *begin = lathe_gguf_base(m->gguf), *end = begin + lathe_gguf_size(m->gguf);
+    for (t = ggml_get_first_tensor(m->weights.ctx); t != NULL && status == LATHE_OK;
+         t = ggml_get_next_tensor(m->weights.ctx, t)) {
+        const uint8_t *data = t->data;
+        bool only_looked_up = t == m->weights.by_role.token_embd && t != m->weights.by_role.output;
+        if (data >= begin && data < end && !only_looked_up)
+            status = lathe_packed_set_add(m->packed, t, true, err);
+    }
+    m->kernels.linear = lathe_packed_linear;
+    return status;
+}
+
 static lathe_status load_weights(lathe_model *m, const lathe_model_params *p, lathe_error *err) {
     size_t n_unknown = 0;
     lathe_status status = lathe_desc_from_gguf(m->gguf, &m->desc, err);
@@ -171,6 +202,8 @@ static lathe_status load_weights(lathe_model *m, const lathe_model_params *p, la
     status = lathe_weight_store_load(&m->desc, m->gguf, &plan, &m->weights, err);
     if (status == LATHE_OK)
         m->float_weights = has_float_matrix(&m->weights);
+    if (status == LATHE_OK)
+        status = pack_weights(m, err);
     return status;
 }
 
@@ -207,6 +240,7 @@ void lathe_model_free(lathe_model *m) {
     if (m == NULL)
         return;
     lathe_weight_store_free(&m->weights);
+    lathe_packed_set_free(m->packed);
     for (int32_t i = 0; i < m->n_devices; i++)
         lathe_device_free(m->devices[i]);
     lathe_vocab_free(m->vocab);

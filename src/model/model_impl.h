@@ -9,6 +9,7 @@
 #include "model/gguf.h"
 #include "model/kv.h"
 #include "model/weights.h"
+#include "tensor/cpu/linear.h"
 #include "tensor/device.h"
 
 enum { LATHE_DEVICES_MAX = 16, LATHE_GRAPH_SLOTS = 12, LATHE_GRAPH_SMALL = 16 };
@@ -21,6 +22,8 @@ struct lathe_model {
     int32_t n_devices;
     int32_t layer_device[LATHE_DESC_LAYERS_MAX];
     lathe_weight_store weights;
+    lathe_packed_set *packed; /* what our kernels multiply; NULL: ggml does it all */
+    lathe_kernels kernels;    /* for contexts; empty where packed is NULL */
     lathe_gelu_kind gelu;
     bool float_weights; /* some matrix is f32, f16 or bf16: rows of a batch depend on its size (engine.md 6.6)
                          */
