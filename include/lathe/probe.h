@@ -1,0 +1,87 @@
+/** @file probe.h
+ * Looking into models: exact curvature of the loss, and spectra of matrices. */
+#ifndef LATHE_PROBE_H
+#define LATHE_PROBE_H
+
+#include "lathe/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* --- Curvature ----------------------------------------------------------------------------------- */
+
+/** The loss of a model on one fixed batch, its gradient and its Hessian-vector products. */
+typedef struct lathe_curve lathe_curve;
+
+/** Opens a model (quantised weights are dequantised) on tokens [rows][ctx + 1].
+ * @param quantised  set where weights were rounded before; may be NULL */
+LATHE_API LATHE_NODISCARD lathe_status lathe_curve_new(const char *path, const int32_t *tokens, int32_t rows,
+                                                       int32_t ctx, int32_t n_threads, lathe_curve **curve,
+                                                       bool *quantised, lathe_error *err);
+LATHE_API void lathe_curve_free(lathe_curve *curve);
+/** Parameters in all; vectors below have so many floats, tensor after tensor. */
+LATHE_API size_t lathe_curve_n(const lathe_curve *curve);
+LATHE_API size_t lathe_curve_n_tensors(const lathe_curve *curve);
+LATHE_API const char *lathe_curve_tensor_name(const lathe_curve *curve, size_t i);
+/** Where tensor i begins; rows and columns (a vector: rows 1). */
+LATHE_API size_t lathe_curve_tensor_at(const lathe_curve *curve, size_t i, int64_t *rows, int64_t *cols);
+/** Layer of tensor i: 0 embeddings, 1 .. n the blocks, n + 1 head and final norm. */
+LATHE_API int32_t lathe_curve_layer(const lathe_curve *curve, size_t i);
+LATHE_API int32_t lathe_curve_n_layers(const lathe_curve *curve);
+
+/** Loss and gradient (may be NULL) at the weights plus `shift` (NULL: none). */
+LATHE_API LATHE_NODISCARD lathe_status lathe_curve_loss(lathe_curve *curve, const float *shift, double *loss,
+                                                        float *gradient, lathe_error *err);
+/** out = H v. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_curve_hvp(lathe_curve *curve, const float *v, float *out,
+                                                       lathe_error *err);
+
+/** What one step z, theta <- theta - z, does to the loss (docs/training.md). */
+typedef struct lathe_curvature {
+    double loss, decrease;    /**< L(theta) and L(theta) - L(theta - z) */
+    double gain, penalty;     /**< <G, z> and <z, H z> / 2 */
+    double update_norm2, nds; /**< |z|^2 and <z, H z> / |z|^2 (NaN for a zero step) */
+    double within, cross;     /**< parts of nds of single layers and of pairs; NaN without the split */
+    int32_t n_layers;
+    double *block_matrix; /**< [n_layers, n_layers] <z_l, H z_k>; NULL without the split; free() it */
+} lathe_curvature;
+
+/** @param split  one product more for each layer */
+LATHE_API LATHE_NODISCARD lathe_status lathe_probe_curvature(lathe_curve *curve, const float *z, bool split,
+                                                             const lathe_progress *progress,
+                                                             lathe_curvature *out, lathe_error *err);
+
+/** A symmetric operator: out = A v, [n] each. */
+typedef lathe_status (*lathe_operator)(void *user, const float *v, float *out, lathe_error *err);
+
+/** Lanczos with full reorthogonalisation from q1 (normalised here; NULL: random signs from seed).
+ * values [m] rising, residuals [m] (bound of each error), weights [m] (squared first components); *n_found <=
+ * m. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_probe_lanczos(lathe_operator apply, void *user, size_t n,
+                                                           int32_t m, const float *q1, uint64_t seed,
+                                                           double *values, double *residuals, double *weights,
+                                                           int32_t *n_found, lathe_error *err);
+
+/** Hutchinson's estimate of the trace with random signs: mean and standard error over probes. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_probe_trace(lathe_operator apply, void *user, size_t n,
+                                                         int32_t probes, uint64_t seed, double *mean,
+                                                         double *error, lathe_error *err);
+
+/* --- Spectra ------------------------------------------------------------------------------------- */
+
+typedef struct lathe_spectrum {
+    int32_t n;                      /**< singular values above 1e-7 of the largest */
+    double entropy, effective_rank; /**< of the normalised squares: in [0, 1] and [1, n] */
+    double top1, top10, q75_25;     /**< energy of the largest; ratio of quartiles of the squares */
+    double s_max, fro, stable_rank;
+} lathe_spectrum;
+
+/** Spectrum of w [rows, cols]. INPUT for vectors, zeros, NaN and infinities. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_probe_spectrum(const float *w, int64_t rows, int64_t cols,
+                                                            lathe_spectrum *out, lathe_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
