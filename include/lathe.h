@@ -6,6 +6,7 @@
 #include "lathe/base.h"
 #include "lathe/decode.h"
 #include "lathe/model.h"
+#include "lathe/probe.h"
 #include "lathe/tensor.h"
 #include "lathe/train.h"
 

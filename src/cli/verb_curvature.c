@@ -1,4 +1,5 @@
-/* verb_curvature.c - `lathe curvature`: what one optimiser step does to a model's loss, and the Hessian's extremes. */
+/* verb_curvature.c - `lathe curvature`: what one optimiser step does to a model's loss, and the Hessian's
+ * extremes. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,29 +22,111 @@ static const char *const updates[] = {"gradient", "signsgd", "muon", "adamw", NU
 
 #define AT(field) .offset = offsetof(curvature_args, field)
 static const lathe_option options[] = {
-    {.name = "model", .short_name = "m", .group = "model", .arg = "FILE", .kind = LATHE_OPTION_FILE, AT(model), .help = "GGUF model"},
-    {.name = "data", .group = "model", .arg = "FILE", .kind = LATHE_OPTION_FILE, AT(data), .help = "token file for the batch"},
-    {.name = "batch-size", .group = "model", .arg = "N", .kind = LATHE_OPTION_INT, AT(rows), .min = 1, .max = 4096, .default_text = "8", .help = "sequences of the batch"},
-    {.name = "ctx", .group = "model", .arg = "N", .kind = LATHE_OPTION_INT, AT(ctx), .min = 2, .max = 8192, .default_text = "256", .help = "tokens of a sequence"},
-    {.name = "update", .group = "step", .arg = "NAME", .kind = LATHE_OPTION_CHOICE, AT(update), .choices = updates, .default_text = "muon",
-     .help = "whose step; its averages are those of this gradient seen often (muon: adamw on embeddings, head and vectors)"},
-    {.name = "lr", .group = "step", .arg = "X", .kind = LATHE_OPTION_REAL, AT(lr), .min = 0, .max = 1e6, .default_text = "0.001", .help = "its learning rate"},
-    {.name = "split", .group = "step", .kind = LATHE_OPTION_FLAG, AT(split), .default_text = "on", .help = "parts within and across layers: one product more a layer"},
-    {.name = "lanczos", .group = "Hessian", .arg = "N", .kind = LATHE_OPTION_INT, AT(lanczos), .min = 0, .max = 4096, .default_text = "0", .help = "steps for extreme eigenvalues; memory: as many copies of the model"},
-    {.name = "trace", .group = "Hessian", .arg = "N", .kind = LATHE_OPTION_INT, AT(trace), .min = 0, .max = 1e6, .default_text = "0", .help = "random probes for the trace"},
-    {.name = "seed", .group = "Hessian", .arg = "N", .kind = LATHE_OPTION_INT, AT(seed), .min = 0, .max = 9e15, .default_text = "1", .help = "of probes"},
-    {.name = "threads", .short_name = "t", .group = "model", .arg = "N", .kind = LATHE_OPTION_INT, AT(threads), .min = 1, .max = 1024, .env = "LATHE_THREADS", .default_text = "1", .help = "threads"},
+    {.name = "model",
+     .short_name = "m",
+     .group = "model",
+     .arg = "FILE",
+     .kind = LATHE_OPTION_FILE,
+     AT(model),
+     .help = "GGUF model"},
+    {.name = "data",
+     .group = "model",
+     .arg = "FILE",
+     .kind = LATHE_OPTION_FILE,
+     AT(data),
+     .help = "token file for the batch"},
+    {.name = "batch-size",
+     .group = "model",
+     .arg = "N",
+     .kind = LATHE_OPTION_INT,
+     AT(rows),
+     .min = 1,
+     .max = 4096,
+     .default_text = "8",
+     .help = "sequences of the batch"},
+    {.name = "ctx",
+     .group = "model",
+     .arg = "N",
+     .kind = LATHE_OPTION_INT,
+     AT(ctx),
+     .min = 2,
+     .max = 8192,
+     .default_text = "256",
+     .help = "tokens of a sequence"},
+    {.name = "update",
+     .group = "step",
+     .arg = "NAME",
+     .kind = LATHE_OPTION_CHOICE,
+     AT(update),
+     .choices = updates,
+     .default_text = "muon",
+     .help = "whose step; its averages are those of this gradient seen often (muon: adamw on embeddings, "
+             "head and vectors)"},
+    {.name = "lr",
+     .group = "step",
+     .arg = "X",
+     .kind = LATHE_OPTION_REAL,
+     AT(lr),
+     .min = 0,
+     .max = 1e6,
+     .default_text = "0.001",
+     .help = "its learning rate"},
+    {.name = "split",
+     .group = "step",
+     .kind = LATHE_OPTION_FLAG,
+     AT(split),
+     .default_text = "on",
+     .help = "parts within and across layers: one product more a layer"},
+    {.name = "lanczos",
+     .group = "Hessian",
+     .arg = "N",
+     .kind = LATHE_OPTION_INT,
+     AT(lanczos),
+     .min = 0,
+     .max = 4096,
+     .default_text = "0",
+     .help = "steps for extreme eigenvalues; memory: as many copies of the model"},
+    {.name = "trace",
+     .group = "Hessian",
+     .arg = "N",
+     .kind = LATHE_OPTION_INT,
+     AT(trace),
+     .min = 0,
+     .max = 1e6,
+     .default_text = "0",
+     .help = "random probes for the trace"},
+    {.name = "seed",
+     .group = "Hessian",
+     .arg = "N",
+     .kind = LATHE_OPTION_INT,
+     AT(seed),
+     .min = 0,
+     .max = 9e15,
+     .default_text = "1",
+     .help = "of probes"},
+    {.name = "threads",
+     .short_name = "t",
+     .group = "model",
+     .arg = "N",
+     .kind = LATHE_OPTION_INT,
+     AT(threads),
+     .min = 1,
+     .max = 1024,
+     .env = "LATHE_THREADS",
+     .default_text = "1",
+     .help = "threads"},
 };
 static const lathe_option *const tables[] = {options};
 static const size_t n_options[] = {LATHE_LEN(options)};
 
 static void defaults(void *arguments) {
-    *(curvature_args *) arguments =
-        (curvature_args) {.split = true, .update = UPDATE_MUON, .lr = 1e-3, .rows = 8, .ctx = 256, .seed = 1, .threads = 1};
+    *(curvature_args *) arguments = (curvature_args){
+        .split = true, .update = UPDATE_MUON, .lr = 1e-3, .rows = 8, .ctx = 256, .seed = 1, .threads = 1};
 }
 
 /* z of an optimiser whose averages all hold the gradient g. */
-static lathe_status step_of(const curvature_args *a, const lathe_curve *c, const float *g, float *z, lathe_error *err) {
+static lathe_status step_of(const curvature_args *a, const lathe_curve *c, const float *g, float *z,
+                            lathe_error *err) {
     lathe_status status = LATHE_OK;
     int32_t last = lathe_curve_n_layers(c) - 1;
     for (size_t i = 0; i < lathe_curve_n_tensors(c) && status == LATHE_OK; i++) {
@@ -76,12 +159,15 @@ static lathe_status eigenvalues(const curvature_args *a, lathe_curve *c, lathe_c
     if (values == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %zu eigenvalues", m);
     int32_t n;
-    lathe_status status = lathe_probe_lanczos(product, c, lathe_curve_n(c), (int32_t) m, NULL, (uint64_t) a->seed, values, values + m,
-                                              values + 2 * m, &n, err);
+    lathe_status status =
+        lathe_probe_lanczos(product, c, lathe_curve_n(c), (int32_t) m, NULL, (uint64_t) a->seed, values,
+                            values + m, values + 2 * m, &n, err);
     json_t *list = cli->json ? json_array() : NULL;
     for (int32_t i = n - 1; status == LATHE_OK && i >= 0; i--) {
         if (cli->json)
-            json_array_append_new(list, json_pack("{s:f, s:f, s:f}", "value", values[i], "residual", values[m + (size_t) i], "weight", values[2 * m + (size_t) i]));
+            json_array_append_new(list,
+                                  json_pack("{s:f, s:f, s:f}", "value", values[i], "residual",
+                                            values[m + (size_t) i], "weight", values[2 * m + (size_t) i]));
         else if (i > n - 6 || i == 0)
             fprintf(cli->out, "eigenvalue        %12.6g  +- %.2g\n", values[i], values[m + (size_t) i]);
     }
@@ -117,7 +203,8 @@ static void show(const lathe_curvature *r, lathe_cli *cli) {
         return;
     }
     fprintf(cli->out, "loss              %12.6g\n", r->loss);
-    fprintf(cli->out, "decrease          %12.6g\npredicted         %12.6g\n", r->decrease, r->gain - r->penalty);
+    fprintf(cli->out, "decrease          %12.6g\npredicted         %12.6g\n", r->decrease,
+            r->gain - r->penalty);
     fprintf(cli->out, "  first-order gain%12.6g\n  penalty         %12.6g\n", r->gain, r->penalty);
     fprintf(cli->out, "update norm^2     %12.6g\nsharpness (NDS)   %12.6g\n", r->update_norm2, r->nds);
     if (isfinite(r->within))
@@ -172,14 +259,16 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     if (batch == NULL)
         status = lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the batch");
     else if (lathe_tokens_count(tokens) < 2 || windows < (uint64_t) rows)
-        status = lathe_fail(err, LATHE_ERR_INPUT, "%s: %llu tokens are less than %d sequences of %d + 1", a->data,
-                            (unsigned long long) lathe_tokens_count(tokens), rows, ctx);
+        status = lathe_fail(err, LATHE_ERR_INPUT, "%s: %llu tokens are less than %d sequences of %d + 1",
+                            a->data, (unsigned long long) lathe_tokens_count(tokens), rows, ctx);
     for (int32_t j = 0; status == LATHE_OK && j < rows; j++)
-        lathe_tokens_read(tokens, (uint64_t) j * windows / (uint64_t) rows * (uint64_t) ctx, ctx + 1, batch + (size_t) j * width);
+        lathe_tokens_read(tokens, (uint64_t) j * windows / (uint64_t) rows * (uint64_t) ctx, ctx + 1,
+                          batch + (size_t) j * width);
     if (status == LATHE_OK)
         status = lathe_curve_new(a->model, batch, rows, ctx, (int32_t) a->threads, &curve, &rounded, err);
     if (status == LATHE_OK && rounded)
-        lathe_log(&cli->logger, LATHE_LOG_WARN, "the weights were dequantised: these figures are those of the rounded model");
+        lathe_log(&cli->logger, LATHE_LOG_WARN,
+                  "the weights were dequantised: these figures are those of the rounded model");
     if (status == LATHE_OK)
         status = measure(a, curve, cli, err);
     lathe_curve_free(curve);

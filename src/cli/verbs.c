@@ -9,6 +9,7 @@ extern const lathe_verb lathe_verb_bench;
 extern const lathe_verb lathe_verb_quantize;
 extern const lathe_verb lathe_verb_synth;
 extern const lathe_verb lathe_verb_train;
+extern const lathe_verb lathe_verb_curvature;
 extern const lathe_verb lathe_verb_help;
 extern const lathe_verb lathe_verb_version;
 extern const lathe_verb lathe_verb_completion;
@@ -22,7 +23,7 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_bench,
     &lathe_verb_quantize,
     &lathe_verb_synth,
-    &lathe_verb_train,
+    &lathe_verb_train, &lathe_verb_curvature,
     &lathe_verb_help,
     &lathe_verb_version,
     &lathe_verb_completion,
