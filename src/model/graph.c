@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/machine.h"
 #include "model/model_impl.h"
 
 /* --- The cache as the builder sees it ------------------------------------------------------------ */
@@ -228,11 +229,14 @@ lathe_status lathe_context_compute(lathe_context *c, lathe_graph *g, lathe_error
     /* One row over many keys is split over the threads unless the reference kernels are asked for. */
     bool split = g->key.n_tokens == 1 && g->key.n_kv >= 512;
     (void) lathe_device_set_ref(c->cpu, c->flash && (c->params.exact || split));
+    double begin = c->watch.on && g->key.n_tokens == 1 ? lathe_now() : 0.0;
     enum ggml_status s = c->sched != NULL ? ggml_backend_sched_graph_compute(c->sched, g->gf)
                                           : ggml_backend_graph_compute(lathe_device_backend(c->cpu), g->gf);
     if (s == GGML_STATUS_ABORTED)
         return lathe_fail(err, LATHE_ERR_CANCELLED, "stopped");
     if (s != GGML_STATUS_SUCCESS)
         return lathe_fail(err, LATHE_ERR_MEMORY, "the graph did not run (ggml status %d)", (int) s);
+    if (begin > 0.0)
+        lathe_context_watch_threads(c, lathe_now() - begin);
     return LATHE_OK;
 }

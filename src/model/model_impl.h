@@ -71,12 +71,25 @@ typedef struct lathe_tap_list {
     size_t n_values;
 } lathe_tap_list;
 
+enum { LATHE_WATCH_TIMES = 32 };
+
+/* What is known of the time of single tokens, where the threads were measured (threads.c). */
+typedef struct lathe_thread_watch {
+    bool on;
+    double times[LATHE_WATCH_TIMES];
+    int32_t n;        /* tokens since the last change */
+    int32_t n_before; /* threads before a trial; 0: no trial */
+    int32_t n_trial;
+    double trial[4], before, back_off, quiet_until;
+} lathe_thread_watch;
+
 struct lathe_context {
     const lathe_model *model;
     lathe_context_params params;
     int32_t n_ctx, n_batch, n_seq_max;
     int32_t n_threads, n_threads_prompt;
     bool flash, rope_long, dummy_row;
+    lathe_thread_watch watch;
     lathe_device *cpu;                        /* own: threads and cancellation are per context */
     lathe_device *devices[LATHE_DEVICES_MAX]; /* the model's remote ones, then cpu */
     ggml_backend_sched_t sched;               /* several devices; else NULL */
@@ -117,5 +130,7 @@ LATHE_NODISCARD lathe_status lathe_context_read_taps(lathe_context *c, const lat
 bool lathe_tap_wanted(const lathe_tap_list *taps, lathe_tap which, int32_t layer);
 /* Decides the numbers of threads that were left open (threads.c). */
 LATHE_NODISCARD lathe_status lathe_context_choose_threads(lathe_context *c, lathe_error *err);
+/* Hears the time of a decoded token, and may change the number of threads. */
+void lathe_context_watch_threads(lathe_context *c, double seconds);
 
 #endif
