@@ -129,6 +129,60 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_chat_tokenize(const lathe_vocab *vo
                                                            bool generate, int32_t **ids, size_t *n_ids,
                                                            lathe_error *err);
 
+/* --- Making tokenizers and token files ----------------------------------------------------------- */
+
+typedef struct lathe_tokenizer_params {
+    size_t struct_size;
+    bool characters;   /**< one token a character instead of byte-level BPE */
+    int32_t n_vocab;   /**< tokens, specials and bytes included; 0: 2048 (characters: all there are) */
+    const char *pre;   /**< how words are cut (BPE): "gpt-2", "llama-bpe", "qwen2", ... */
+    int64_t min_count; /**< pairs (characters) that occur less often give no token */
+    const char *const
+        *specials; /**< [n_specials] control tokens, last in the vocabulary; BPE's first ends texts */
+    size_t n_specials;
+    bool parse_special; /**< their texts in the data count as these tokens, not as letters */
+    lathe_progress progress;
+} lathe_tokenizer_params;
+
+LATHE_API lathe_tokenizer_params lathe_tokenizer_params_default(void);
+
+typedef struct lathe_tokenizer_result {
+    int32_t n_vocab, n_merges;
+    int32_t n_unused;   /**< tokens that the training text never needs */
+    uint64_t n_bytes;   /**< of the texts, without parsed specials */
+    uint64_t n_tokens;  /**< that they become */
+    uint64_t n_invalid; /**< bytes that are no UTF-8: kept as bytes */
+    double bytes_per_token;
+    int32_t n_longest;
+    char longest[8][64]; /**< the longest tokens as UTF-8, U+FFFD for what is none, cut to fit */
+} lathe_tokenizer_result;
+
+/** Learns a tokenizer from texts [n_texts] and writes it as a vocabulary-only GGUF. The result depends on the
+ * texts' words and their counts alone, not on the order of texts.
+ * BPE: ids 0 to 255 are the bytes in order, then the merges, then the specials. Characters: <unk>, <s>, </s>,
+ * 256 byte tokens, then characters by falling frequency (ties by code point).
+ * Source: learning.md part F; Sennrich et al. 2016. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tokenizer_train(const char *const *texts, const size_t *n_bytes,
+                                                             size_t n_texts,
+                                                             const lathe_tokenizer_params *params,
+                                                             const char *path, lathe_tokenizer_result *result,
+                                                             lathe_error *err);
+
+/** A token file for training: "LTOK", u32 version 1, u32 bytes a token (2 or 4), u32 n_vocab, u64 n_tokens,
+ * the tokenizer's SHA-256, zeros to 256 bytes, then the tokens; all little endian. */
+typedef struct lathe_token_file lathe_token_file;
+LATHE_API LATHE_NODISCARD lathe_status lathe_token_file_new(const char *path, const lathe_vocab *vocab,
+                                                            lathe_token_file **file, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_token_file_add(lathe_token_file *file, const int32_t *ids,
+                                                            size_t n, lathe_error *err);
+/** The file appears at its place, and is freed whatever the result. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_token_file_finish(lathe_token_file *file, lathe_error *err);
+/** Frees; the file that was there before stays. */
+LATHE_API void lathe_token_file_free(lathe_token_file *file);
+/** SHA-256 over kind, texts, types, scores and merges: equal hashes, equal ids. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_vocab_hash(const lathe_vocab *vocab, uint8_t hash[32],
+                                                        lathe_error *err);
+
 /** Frees what lathe_tokenize, lathe_detokenize and the like gave. */
 LATHE_API void lathe_free(void *memory);
 

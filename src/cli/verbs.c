@@ -3,6 +3,7 @@
 
 extern const lathe_verb lathe_verb_info;
 extern const lathe_verb lathe_verb_tokenize;
+extern const lathe_verb lathe_verb_tokenizer_train;
 extern const lathe_verb lathe_verb_eval;
 extern const lathe_verb lathe_verb_logits;
 extern const lathe_verb lathe_verb_bench;
@@ -18,6 +19,7 @@ const lathe_verb *const lathe_verbs[] = {
     // clang-format off
     &lathe_verb_info,
     &lathe_verb_tokenize,
+    &lathe_verb_tokenizer_train,
     &lathe_verb_eval,
     &lathe_verb_logits,
     &lathe_verb_bench,

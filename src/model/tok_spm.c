@@ -3,17 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "model/vocab.h"
 
 typedef struct spm_symbol {
     uint32_t start, n_bytes; /* in the text; n_bytes 0: merged into its left neighbour */
     uint32_t previous, next; /* UINT32_MAX: none */
 } spm_symbol;
-
-/* Length of the character that a lead byte announces; a stray continuation byte counts as one. */
-static size_t lead_length(unsigned char c) {
-    return c < 0xC0 ? 1 : (c < 0xE0 ? 2 : (c < 0xF0 ? 3 : 4));
-}
 
 static lathe_status push_pair(const lathe_vocab *v, const char *text, const spm_symbol *s, uint32_t left,
                               uint32_t right, lathe_heap *heap, lathe_error *err) {
@@ -60,8 +56,9 @@ lathe_status lathe_spm_tokenize(const lathe_vocab *v, const char *text, size_t n
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a text of %zu bytes", n_bytes);
     uint32_t n = 0;
     for (size_t i = 0; i < n_bytes; n++) {
-        size_t k = lead_length((unsigned char) text[i]);
-        k = k < n_bytes - i ? k : n_bytes - i;
+        uint32_t code;
+        size_t k = lathe_utf8_next(text + i, n_bytes - i, &code);
+        k = k > 0 ? k : 1; /* a byte that is no UTF-8 stands alone: it must not swallow what follows */
         s[n] = (spm_symbol){.start = (uint32_t) i,
                             .n_bytes = (uint32_t) k,
                             .previous = n == 0 ? UINT32_MAX : n - 1,
