@@ -290,9 +290,37 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_cool_analyse(const double *P, const
                                                           double delta, double nu, const char *schedule,
                                                           lathe_cool_point *point, lathe_error *err);
 
+/* --- N-gram caches in llama.cpp's file format --- */
+
+typedef struct lathe_ngram lathe_ngram;
+
+LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_new(lathe_ngram **ngram, lathe_error *err);
+LATHE_API void lathe_ngram_free(lathe_ngram *ngram);
+/** Counts every n-gram of sizes size_min .. size_max (1 to 4) whose follower is at position >= first. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_update(lathe_ngram *ngram, const int32_t *ids, size_t n_ids, size_t first,
+                                                          int32_t size_min, int32_t size_max, lathe_error *err);
+/** Adds the counts of `from`, saturating at 2^31 - 1. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_merge(lathe_ngram *ngram, const lathe_ngram *from, lathe_error *err);
+/** @param n_vocab ids must be below it; 0: unknown. INPUT names the byte offset of what is wrong.
+ * @param logger told of repeated n-grams, of which the first counts; may be NULL */
+LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_read(const char *path, int32_t n_vocab, const lathe_logger *logger,
+                                                        lathe_ngram **ngram, lathe_error *err);
+/** As above from memory. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_parse(const uint8_t *bytes, size_t n_bytes, int32_t n_vocab,
+                                                         const lathe_logger *logger, lathe_ngram **ngram, lathe_error *err);
+/** Sorted: equal tables give equal files. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_write(const lathe_ngram *ngram, const char *path, int64_t *n_bytes,
+                                                         lathe_error *err);
+/** n-grams by size 1 .. 4, and pairs of n-gram and follower; pointers may be NULL. Returns all n-grams. */
+LATHE_API int64_t lathe_ngram_count(const lathe_ngram *ngram, int64_t by_size[4], int64_t *n_followers);
+/** Drafts at most n_max tokens behind ids from the three levels; any table may be NULL. Returns how many. */
+LATHE_API int32_t lathe_ngram_draft(const lathe_ngram *context, const lathe_ngram *dynamic, const lathe_ngram *fixed,
+                                    const int32_t *ids, size_t n_ids, int32_t *out, int32_t n_max);
+
 /** Names for messages and help, NULL behind the last. */
 LATHE_API const char *lathe_verifier_name(size_t i);
 LATHE_API const char *lathe_controller_name(size_t i);
+LATHE_API const char *lathe_proposer_name(size_t i);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,38 @@
+/* proposers.c - the table of proposers that need no model. */
+#include "decode/proposer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const lathe_proposer *const lathe_proposers[] = {
+    &lathe_proposer_lookup, &lathe_proposer_suffix,  &lathe_proposer_ngram,
+    &lathe_proposer_mod,    &lathe_proposer_recycle,
+};
+const size_t lathe_n_proposers = LATHE_LEN(lathe_proposers);
+
+lathe_proposer_params lathe_proposer_params_default(void) {
+    return (lathe_proposer_params){.ngram_min = 1,
+                                   .ngram_max = 3,
+                                   .match_min = 2,
+                                   .match_factor = 1.0,
+                                   .p_min = 0.1,
+                                   .frequency = true,
+                                   .recycle_k = 8};
+}
+
+lathe_status lathe_proposer_find(const char *name, const lathe_proposer **proposer, lathe_error *err) {
+    char names[256] = "";
+    for (size_t i = 0; i < lathe_n_proposers; i++) {
+        if (strcmp(lathe_proposers[i]->name, name) == 0) {
+            *proposer = lathe_proposers[i];
+            return LATHE_OK;
+        }
+        const size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", lathe_proposers[i]->name);
+    }
+    return lathe_fail(err, LATHE_ERR_ARG, "no proposer '%s'; there are %s", name, names);
+}
+
+const char *lathe_proposer_name(size_t i) {
+    return i < lathe_n_proposers ? lathe_proposers[i]->name : NULL;
+}
