@@ -11,6 +11,13 @@ extern const lathe_verb lathe_verb_quantize;
 extern const lathe_verb lathe_verb_synth;
 extern const lathe_verb lathe_verb_train;
 extern const lathe_verb lathe_verb_curvature;
+extern const lathe_verb lathe_verb_spec_check;
+extern const lathe_verb lathe_verb_spec_sim;
+extern const lathe_verb lathe_verb_spec_tree;
+extern const lathe_verb lathe_verb_spec_analyse;
+extern const lathe_verb lathe_verb_ngram_build;
+extern const lathe_verb lathe_verb_ngram_merge;
+extern const lathe_verb lathe_verb_ngram_stats;
 extern const lathe_verb lathe_verb_help;
 extern const lathe_verb lathe_verb_version;
 extern const lathe_verb lathe_verb_completion;
@@ -26,6 +33,13 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_quantize,
     &lathe_verb_synth,
     &lathe_verb_train, &lathe_verb_curvature,
+    &lathe_verb_spec_check,
+    &lathe_verb_spec_sim,
+    &lathe_verb_spec_tree,
+    &lathe_verb_spec_analyse,
+    &lathe_verb_ngram_build,
+    &lathe_verb_ngram_merge,
+    &lathe_verb_ngram_stats,
     &lathe_verb_help,
     &lathe_verb_version,
     &lathe_verb_completion,
