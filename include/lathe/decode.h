@@ -1,8 +1,9 @@
 /** @file decode.h
  * Decoding: from logits to text, and speculation that makes it faster without changing its law.
  *
- * A sampler turns logits into a law over tokens and draws from it; a session holds a context, the ids behind it
- * and a sampler, and turns a prompt into text. All random numbers depend on the seed and the position alone. */
+ * A sampler turns logits into a law over tokens and draws from it; a session holds a context, the ids behind
+ * it and a sampler, and turns a prompt into text. All random numbers depend on the seed and the position
+ * alone. */
 #ifndef LATHE_DECODE_H
 #define LATHE_DECODE_H
 
@@ -22,28 +23,28 @@ typedef struct lathe_logit_bias {
 /** Names, order and defaults are llama.cpp's. A step whose value says "off" does nothing. */
 typedef struct lathe_sampler_params {
     size_t struct_size;
-    /** Steps in order, separated by ';' or ',': penalties dry top_n_sigma top_k typ_p top_p min_p xtc temperature;
-     * NULL: all of them in this order. A step that is not named is not done. */
+    /** Steps in order, separated by ';' or ',': penalties dry top_n_sigma top_k typ_p top_p min_p xtc
+     * temperature; NULL: all of them in this order. A step that is not named is not done. */
     const char *steps;
-    double temp;   /**< 0.8; <= 0: always the likeliest, ties to the lowest id, whatever the steps */
-    int32_t top_k; /**< 40; <= 0: all */
-    double top_p;  /**< 0.95; >= 1: off */
-    double min_p;  /**< 0.05; <= 0: off */
-    double typical;             /**< 1; >= 1: off */
-    double top_n_sigma;         /**< -1; <= 0: off */
-    double xtc_probability;     /**< 0: off */
-    double xtc_threshold;       /**< 0.1; > 0.5: off */
-    double dynatemp_range;      /**< 0: the temperature is fixed, else temp +- range by the entropy */
-    double dynatemp_exponent;   /**< 1 */
-    int32_t min_keep;           /**< 0; top-p, min-p and typical leave at least so many */
-    int32_t repeat_last_n;      /**< 64: tokens that penalties look at; -1: all */
-    double repeat_penalty;      /**< 1: off */
-    double frequency_penalty;   /**< 0 */
-    double presence_penalty;    /**< 0 */
-    double dry_multiplier;      /**< 0: off */
-    double dry_base;            /**< 1.75 */
-    int32_t dry_allowed_length; /**< 2 */
-    int32_t dry_last_n;         /**< 64; -1: all */
+    double temp;            /**< 0.8; <= 0: always the likeliest, ties to the lowest id, whatever the steps */
+    int32_t top_k;          /**< 40; <= 0: all */
+    double top_p;           /**< 0.95; >= 1: off */
+    double min_p;           /**< 0.05; <= 0: off */
+    double typical;         /**< 1; >= 1: off */
+    double top_n_sigma;     /**< -1; <= 0: off */
+    double xtc_probability; /**< 0: off */
+    double xtc_threshold;   /**< 0.1; > 0.5: off */
+    double dynatemp_range;  /**< 0: the temperature is fixed, else temp +- range by the entropy */
+    double dynatemp_exponent;        /**< 1 */
+    int32_t min_keep;                /**< 0; top-p, min-p and typical leave at least so many */
+    int32_t repeat_last_n;           /**< 64: tokens that penalties look at; -1: all */
+    double repeat_penalty;           /**< 1: off */
+    double frequency_penalty;        /**< 0 */
+    double presence_penalty;         /**< 0 */
+    double dry_multiplier;           /**< 0: off */
+    double dry_base;                 /**< 1.75 */
+    int32_t dry_allowed_length;      /**< 2 */
+    int32_t dry_last_n;              /**< 64; -1: all */
     const char *const *dry_breakers; /**< [n_dry_breakers] texts; NULL: newline, colon, quote, asterisk */
     int32_t n_dry_breakers;
     const lathe_logit_bias *bias; /**< [n_bias], copied */
@@ -82,8 +83,8 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_sampler_draw(lathe_sampler *sampler
                                                           const int32_t *history, size_t n_history,
                                                           int32_t *id, lathe_error *err);
 
-/** The token of a law at a position: the first whose cumulative probability passes the position's uniform; where the
- * sampler is greedy its point mass. Equals lathe_sampler_draw up to rounding of sums. */
+/** The token of a law at a position: the first whose cumulative probability passes the position's uniform;
+ * where the sampler is greedy its point mass. Equals lathe_sampler_draw up to rounding of sums. */
 LATHE_API int32_t lathe_sampler_pick(const lathe_sampler *sampler, const double *law, size_t position);
 
 /** log softmax over all tokens, in double; [n] in and out. */
@@ -91,7 +92,8 @@ LATHE_API void lathe_log_softmax(const float *logits, int32_t n, double *out);
 
 /* === Generation ================================================================================== */
 
-/** Takes text as it comes, whole UTF-8 characters (text is not NUL-terminated); false stops the generation. */
+/** Takes text as it comes, whole UTF-8 characters (text is not NUL-terminated); false stops the generation.
+ */
 typedef bool (*lathe_text_fn)(void *user, const char *text, size_t n_bytes);
 
 typedef enum lathe_stop {
@@ -116,7 +118,7 @@ typedef struct lathe_session_params {
     bool special;            /**< recognise special tokens in prompts */
     bool show_special;       /**< write control tokens too */
     bool ignore_eos;         /**< the end of the text is never drawn */
-    bool shift;   /**< a full context drops its older half (but n_keep tokens) instead of ending the text */
+    bool shift;     /**< a full context drops its older half (but n_keep tokens) instead of ending the text */
     int32_t n_keep; /**< tokens that a shift keeps at the front; BOS is always kept */
     lathe_progress progress; /**< of prompts; false cancels */
 } lathe_session_params;
@@ -145,10 +147,11 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_session_new(const lathe_model *mode
                                                          lathe_session **session, lathe_error *err);
 LATHE_API void lathe_session_free(lathe_session *session);
 
-/** Continues a text. The prompt is the whole text; what it has in common with what the session holds already is not
- * read again.
+/** Continues a text. The prompt is the whole text; what it has in common with what the session holds already
+ * is not read again.
  * @param print  NULL: nobody listens; the ids are kept all the same
- * Errors: ARG for an empty prompt where no BOS is added, and for one over the context (the message has both sizes). */
+ * Errors: ARG for an empty prompt where no BOS is added, and for one over the context (the message has both
+ * sizes). */
 LATHE_API LATHE_NODISCARD lathe_status lathe_session_generate(lathe_session *session, const char *prompt,
                                                               lathe_text_fn print, void *user,
                                                               lathe_error *err);
@@ -157,7 +160,8 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_session_generate_ids(lathe_session 
                                                                   size_t n_ids, lathe_text_fn print,
                                                                   void *user, lathe_error *err);
 
-/** All tokens held: prompt and answer; *n_generated of them are the last answer. Borrowed until the next call. */
+/** All tokens held: prompt and answer; *n_generated of them are the last answer. Borrowed until the next
+ * call. */
 LATHE_API const int32_t *lathe_session_ids(const lathe_session *session, size_t *n_ids, size_t *n_generated);
 LATHE_API lathe_session_stats lathe_session_stats_of(const lathe_session *session);
 /** The context under it, for what sessions do not offer. */
@@ -181,17 +185,18 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_session_load(lathe_session *session
                                                           lathe_error *err);
 
 /* === Speculation ================================================================================= */
-/* Drafts are made by a proposer, judged by a verifier, and their kind and length chosen by a controller; the parts
- * below need no model: checks, cost arithmetic, optimal trees, simulation, n-gram files. */
+/* Drafts are made by a proposer, judged by a verifier, and their kind and length chosen by a controller; the
+ * parts below need no model: checks, cost arithmetic, optimal trees, simulation, n-gram files. */
 
 /* --- Checks of verifiers --- */
 
-/** A check passes where its exact error is below 1e-12, or its chi-square p-value above this (the false alarm). */
+/** A check passes where its exact error is below 1e-12, or its chi-square p-value above this (the false
+ * alarm). */
 #define LATHE_VERIFY_CHECK_ALPHA 1e-7
 
 typedef struct lathe_verify_case {
     const char *name, *verifier, *proposer;
-    bool valid;       /**< false for the known wrong ones, which must not pass */
+    bool valid; /**< false for the known wrong ones, which must not pass */
     bool pass;
     double p_value;   /**< of a chi-square test over whole generations; -1: exact enumeration */
     double max_error; /**< largest |law - target law| over texts; -1: statistical */
@@ -199,10 +204,10 @@ typedef struct lathe_verify_case {
 } lathe_verify_case;
 
 LATHE_API size_t lathe_verify_check_count(void);
-/** Runs check i. @param n generations of a statistical one (1000 to 1e8; power above 0.999 for a total-variation
- * distance of 0.04 from 20,000 on) */
-LATHE_API LATHE_NODISCARD lathe_status lathe_verify_check_run(size_t i, uint64_t seed, int64_t n, lathe_verify_case *out,
-                                                              lathe_error *err);
+/** Runs check i. @param n generations of a statistical one (1000 to 1e8; power above 0.999 for a
+ * total-variation distance of 0.04 from 20,000 on) */
+LATHE_API LATHE_NODISCARD lathe_status lathe_verify_check_run(size_t i, uint64_t seed, int64_t n,
+                                                              lathe_verify_case *out, lathe_error *err);
 /** P(X > x) for a chi-square variable with df degrees of freedom. */
 LATHE_API double lathe_chi_square_tail(double x, int32_t df);
 
@@ -210,11 +215,11 @@ LATHE_API double lathe_chi_square_tail(double x, int32_t df);
 
 /** Costs in units of a target step of one token. */
 typedef struct lathe_cost_model {
-    int32_t n;          /**< measured sizes, 1 to 16 */
-    int32_t rows[16];   /**< ascending, rows[0] = 1 */
-    double ratio[16];   /**< cost of a step of rows[i] tokens; ratio[0] = 1, non-decreasing */
-    double draft;       /**< cost of one drafted token */
-    double overhead;    /**< cost of a round besides */
+    int32_t n;        /**< measured sizes, 1 to 16 */
+    int32_t rows[16]; /**< ascending, rows[0] = 1 */
+    double ratio[16]; /**< cost of a step of rows[i] tokens; ratio[0] = 1, non-decreasing */
+    double draft;     /**< cost of one drafted token */
+    double overhead;  /**< cost of a round besides */
 } lathe_cost_model;
 
 /** v(rows): linear between measured sizes; behind the last with its last slope, at least 0.02 a row. */
@@ -224,32 +229,36 @@ LATHE_API double lathe_cost_round(const lathe_cost_model *cost, int32_t k);
 /** v(n) = 1 + slope (n - 1) where nothing was measured. */
 LATHE_API lathe_cost_model lathe_cost_linear(double slope, double draft);
 /** v(1), v(2), ... as given: [n], n <= 16. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_cost_from_list(const double *v, int32_t n, double draft, lathe_cost_model *cost,
-                                                            lathe_error *err);
-/** E[tokens of a round] where each draft is accepted with probability alpha. Source: Leviathan et al. 2023. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_cost_from_list(const double *v, int32_t n, double draft,
+                                                            lathe_cost_model *cost, lathe_error *err);
+/** E[tokens of a round] where each draft is accepted with probability alpha. Source: Leviathan et al. 2023.
+ */
 LATHE_API double lathe_expected_tokens(double alpha, int32_t gamma);
-/** The length in 0 .. length_max with the largest tokens per cost (ties: shortest). @param speedup may be NULL */
-LATHE_API int32_t lathe_best_length(double alpha, int32_t length_max, const lathe_cost_model *cost, double *speedup);
+/** The length in 0 .. length_max with the largest tokens per cost (ties: shortest). @param speedup may be
+ * NULL */
+LATHE_API int32_t lathe_best_length(double alpha, int32_t length_max, const lathe_cost_model *cost,
+                                    double *speedup);
 /** Smallest acceptance at which one drafted token pays. */
 LATHE_API double lathe_break_even(const lathe_cost_model *cost);
 
-/** The tree of n nodes (root included) with the largest expected number of accepted tokens where the k-th child of an
- * accepted node is the right one with probability rates[k]. Source: Chen et al. 2024 (Sequoia).
+/** The tree of n nodes (root included) with the largest expected number of accepted tokens where the k-th
+ * child of an accepted node is the right one with probability rates[k]. Source: Chen et al. 2024 (Sequoia).
  * @param depth_max  0: any
  * @param parent, rank  [n] out: parent and child rank of each node, parents first; may be NULL
  * @param value  out: the expectation, root counted */
-LATHE_API LATHE_NODISCARD lathe_status lathe_sequoia_tree(const double *rates, int32_t n_rates, int32_t n, int32_t depth_max,
-                                                          int32_t *parent, int32_t *rank, double *value, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_sequoia_tree(const double *rates, int32_t n_rates, int32_t n,
+                                                          int32_t depth_max, int32_t *parent, int32_t *rank,
+                                                          double *value, lathe_error *err);
 
 /* --- Controllers in simulation --- */
 
 typedef struct lathe_sim_params {
     size_t struct_size;
-    const double *p;        /**< [n_arms] arm i emits 1 + (accepted of L) tokens, each accepted with p[i] */
-    const double *p_later;  /**< [n_arms] rates from half of the tokens on; NULL: the same */
+    const double *p;       /**< [n_arms] arm i emits 1 + (accepted of L) tokens, each accepted with p[i] */
+    const double *p_later; /**< [n_arms] rates from half of the tokens on; NULL: the same */
     int32_t n_arms;
-    int32_t length;         /**< L, 1 to 256 */
-    int32_t n_tokens;       /**< of an answer */
+    int32_t length;   /**< L, 1 to 256 */
+    int32_t n_tokens; /**< of an answer */
     int32_t runs;
     uint64_t seed;
     const char *controller; /**< ucb, exp3, ducb, sw, hedge, eps, ts, uniform, released, fixed:I */
@@ -257,38 +266,43 @@ typedef struct lathe_sim_params {
 } lathe_sim_params;
 
 typedef struct lathe_sim_result {
-    double rounds, rounds_se;      /**< mean stopping time and its standard error */
-    double best;                   /**< least expected stopping time of a fixed arm, exact */
-    double regret;                 /**< rounds - best */
-    double wald;                   /**< sum over arms of gap / best mean x mean pulls: regret but for the last round */
-    double bound_ucb, bound_exp3;  /**< the theorems' bounds */
-    double pulls[32];              /**< mean pulls of each arm */
+    double rounds, rounds_se; /**< mean stopping time and its standard error */
+    double best;              /**< least expected stopping time of a fixed arm, exact */
+    double regret;            /**< rounds - best */
+    double wald; /**< sum over arms of gap / best mean x mean pulls: regret but for the last round */
+    double bound_ucb, bound_exp3; /**< the theorems' bounds */
+    double pulls[32];             /**< mean pulls of each arm */
 } lathe_sim_result;
 
 LATHE_API lathe_sim_params lathe_sim_params_default(void);
-LATHE_API LATHE_NODISCARD lathe_status lathe_sim_run(const lathe_sim_params *params, lathe_sim_result *result, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_sim_run(const lathe_sim_params *params, lathe_sim_result *result,
+                                                     lathe_error *err);
 /** Exact E[rounds] to emit n tokens with one arm of rate p and length L. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_sim_exact_rounds(double p, int32_t length, int32_t n_tokens, double *rounds,
-                                                              lathe_error *err);
-/** Mean cost to emit n tokens where a controller of lengths drafts up to `length` tokens with acceptance alpha;
- * `best` is the exact cost of the best fixed length. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_sim_lengths(const char *controller, double alpha, const lathe_cost_model *cost,
-                                                         int32_t length, int32_t n_tokens, int32_t runs, uint64_t seed,
-                                                         double *mean_cost, double *se, double *best, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_sim_exact_rounds(double p, int32_t length, int32_t n_tokens,
+                                                              double *rounds, lathe_error *err);
+/** Mean cost to emit n tokens where a controller of lengths drafts up to `length` tokens with acceptance
+ * alpha; `best` is the exact cost of the best fixed length. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_sim_lengths(const char *controller, double alpha,
+                                                         const lathe_cost_model *cost, int32_t length,
+                                                         int32_t n_tokens, int32_t runs, uint64_t seed,
+                                                         double *mean_cost, double *se, double *best,
+                                                         lathe_error *err);
 
 /* --- COOL-SD on a Markov chain --- */
 
 typedef struct lathe_cool_point {
     double tokens_per_round;
-    double bound;          /**< B: bound on the total variation of a round from a stationary start, averaged over states */
-    double stationary_tv;  /**< exact total variation between stationary laws of token pairs */
+    double bound; /**< B: bound on the total variation of a round from a stationary start, averaged over
+                     states */
+    double stationary_tv; /**< exact total variation between stationary laws of token pairs */
 } lathe_cool_point;
 
 /** Exact analysis for order-1 target P and draft Q [n][n] (rows sum to one), n <= 64.
  * @param schedule "excess", "mean", "uniform", "linear" or "reverse" */
-LATHE_API LATHE_NODISCARD lathe_status lathe_cool_analyse(const double *P, const double *Q, int32_t n, int32_t length,
-                                                          double delta, double nu, const char *schedule,
-                                                          lathe_cool_point *point, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_cool_analyse(const double *P, const double *Q, int32_t n,
+                                                          int32_t length, double delta, double nu,
+                                                          const char *schedule, lathe_cool_point *point,
+                                                          lathe_error *err);
 
 /* --- N-gram caches in llama.cpp's file format --- */
 

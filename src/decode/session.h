@@ -1,0 +1,52 @@
+/* session.h - a session from inside: what a step may read and must leave behind. */
+#ifndef LATHE_DECODE_SESSION_H
+#define LATHE_DECODE_SESSION_H
+
+#include "decode/stop_text.h"
+#include "lathe/decode.h"
+
+/* How tokens come. The plain step decodes one and draws one; a speculative round does the same with several.
+ *
+ * Before: ids [n_ids] are committed, and sequence 0 of the context holds all of them but the last, the
+ * pending token (less what shifts dropped). After success: out [*n_out], 1 to n_max ids, follow; the context
+ * holds the pending token and all of out but its last. The position of out[0] is n_ids. */
+typedef struct lathe_session_step {
+    lathe_status (*take)(void *state, lathe_session *session, int32_t *out, int32_t n_max, int32_t *n_out,
+                         lathe_error *err);
+    void (*begin)(void *state,
+                  lathe_session *session); /* a new generation: ids are the prompt; may be NULL */
+    void (*free)(void *state);             /* may be NULL */
+    void *state;
+} lathe_session_step;
+
+enum { LATHE_STEP_TOKENS_MAX = 1024 };
+
+struct lathe_session {
+    const lathe_model *model;
+    const lathe_vocab *vocab; /* NULL: ids only */
+    lathe_context *context;
+    lathe_sampler *sampler;
+    lathe_session_params params; /* pointers to sampler settings in it are cleared */
+    lathe_session_step step;
+
+    int32_t *ids; /* [n_ids] the whole text; shifts do not shorten it */
+    size_t n_ids, capacity, n_generated;
+    size_t keep, n_dropped; /* ids [keep, keep + n_dropped) are no longer in the context */
+
+    lathe_detok *detok;
+    lathe_stop_text stop;
+    lathe_text_fn print;
+    void *print_user;
+    bool (*cancel)(void *user);
+    void *cancel_user;
+    lathe_session_stats stats;
+    uint8_t *no_logits; /* [n_batch] zeros */
+};
+
+/* Replaces how tokens come; the session frees the state. */
+void lathe_session_set_step(lathe_session *session, const lathe_session_step *step);
+/* The step that decodes the pending token and draws the next. */
+LATHE_NODISCARD lathe_status lathe_session_plain_step(void *state, lathe_session *session, int32_t *out,
+                                                      int32_t n_max, int32_t *n_out, lathe_error *err);
+
+#endif
