@@ -1,0 +1,501 @@
+/* verb_run.c - `lathe run`: text from a model: one answer, one for each line of a file, or a conversation. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "cli/cli.h"
+#include "cli/conversation.h"
+#include "cli/input.h"
+#include "cli/sampling.h"
+#include "cli/shared_options.h"
+
+typedef struct run_args {
+    lathe_shared_args shared;
+    int64_t n_predict, keep;
+    const char *prompts, *session, *stop, *system, *chat_template;
+    bool interactive, ignore_eos, shift, stream;
+} run_args;
+
+#define AT(field) offsetof(run_args, field)
+static const char *const predict_aliases[] = {"predict", NULL};
+static const char *const interactive_aliases[] = {"chat", NULL};
+static const char *const stop_aliases[] = {"reverse-prompt", NULL};
+static const lathe_option options[] = {
+    {.name = "n-predict",
+     .short_name = "n",
+     .aliases = predict_aliases,
+     .group = "generation",
+     .arg = "N",
+     .kind = LATHE_OPTION_INT,
+     .offset = AT(n_predict),
+     .min = -1,
+     .max = 2147483647,
+     .default_text = "-1",
+     .help = "tokens to generate, -1 = until the end of the text or the context is full"},
+    {.name = "interactive",
+     .short_name = "i",
+     .aliases = interactive_aliases,
+     .group = "generation",
+     .kind = LATHE_OPTION_FLAG,
+     .offset = AT(interactive),
+     .help = "a conversation with the model's chat template"},
+    {.name = "system-prompt",
+     .short_name = "sys",
+     .group = "generation",
+     .arg = "TEXT",
+     .kind = LATHE_OPTION_TEXT,
+     .offset = AT(system),
+     .help = "what a conversation begins with"},
+    {.name = "chat-template",
+     .group = "generation",
+     .arg = "NAME",
+     .kind = LATHE_OPTION_TEXT,
+     .offset = AT(chat_template),
+     .default_text = "the model's",
+     .help = "kind of chat template: chatml, llama3, ...",
+     .hidden = true},
+    {.name = "prompts",
+     .group = "generation",
+     .arg = "FILE",
+     .kind = LATHE_OPTION_FILE,
+     .offset = AT(prompts),
+     .help = "a prompt a line; writes a JSON line for each, line i (from 0) with seed + i"},
+    {.name = "session",
+     .group = "generation",
+     .arg = "FILE",
+     .kind = LATHE_OPTION_FILE,
+     .offset = AT(session),
+     .help = "keep what was read in this file, so that a long prompt is read once"},
+    {.name = "stop",
+     .short_name = "r",
+     .aliases = stop_aliases,
+     .group = "generation",
+     .arg = "TEXT,...",
+     .kind = LATHE_OPTION_LIST,
+     .repeat = true,
+     .offset = AT(stop),
+     .help = "end the answer before any of these texts",
+     .hidden = true},
+    {.name = "ignore-eos",
+     .group = "generation",
+     .kind = LATHE_OPTION_FLAG,
+     .offset = AT(ignore_eos),
+     .help = "never draw the token that ends a text",
+     .hidden = true},
+    {.name = "context-shift",
+     .group = "generation",
+     .kind = LATHE_OPTION_FLAG,
+     .offset = AT(shift),
+     .help = "a full context drops its older half and goes on",
+     .hidden = true},
+    {.name = "keep",
+     .group = "generation",
+     .arg = "N",
+     .kind = LATHE_OPTION_INT,
+     .offset = AT(keep),
+     .min = 0,
+     .max = 16777216,
+     .default_text = "0",
+     .help = "tokens at the front that --context-shift keeps",
+     .hidden = true},
+    {.name = "stream",
+     .group = "output",
+     .kind = LATHE_OPTION_FLAG,
+     .offset = AT(stream),
+     .help = "write each token at once, not only on a terminal",
+     .hidden = true},
+};
+static const lathe_option *const tables[] = {lathe_options_model,    lathe_options_context, lathe_options_input,
+                                             lathe_options_sampling, lathe_options_seed,    lathe_options_output,
+                                             options};
+static const size_t n_options[] = {LATHE_N_OPTIONS_MODEL,    LATHE_N_OPTIONS_CONTEXT, LATHE_N_OPTIONS_INPUT,
+                                   LATHE_N_OPTIONS_SAMPLING, LATHE_N_OPTIONS_SEED,    LATHE_N_OPTIONS_OUTPUT,
+                                   LATHE_LEN(options)};
+
+static void defaults(void *arguments) {
+    run_args *args = arguments;
+    lathe_shared_defaults(&args->shared, -1);
+    args->n_predict = -1;
+}
+
+/* --- What comes in ------------------------------------------------------------------------------- */
+
+static bool is_model_name(const char *word) {
+    struct stat info;
+    const size_t n = strlen(word);
+    return (n > 5 && strcmp(word + n - 5, ".gguf") == 0) || stat(word, &info) == 0;
+}
+
+/* Something may be piped in: a file, a pipe or a socket, not a terminal nor /dev/null. */
+static bool stdin_has_text(void) {
+    struct stat info;
+    return fstat(STDIN_FILENO, &info) == 0 &&
+           (S_ISREG(info.st_mode) || S_ISFIFO(info.st_mode) || S_ISSOCK(info.st_mode));
+}
+
+static lathe_status add_part(lathe_buf *prompt, const lathe_shared_args *part, const char *const *words,
+                             size_t n_words, lathe_error *err) {
+    char *text = NULL;
+    size_t n_bytes = 0;
+    lathe_status st = lathe_input_text(part, words, n_words, LATHE_INPUT_ERROR, &text, &n_bytes, err);
+    if (!st && memchr(text, 0, n_bytes))
+        st = lathe_fail(err, LATHE_ERR_INPUT, "the prompt has a zero byte; it is no text");
+    if (!st)
+        st = lathe_buf_add(prompt, text, n_bytes, err);
+    free(text);
+    return st;
+}
+
+/* stdin where it is piped in, then -f, then -p or the words behind the model. Empty where there is nothing. */
+static lathe_status read_prompt(const run_args *args, const char *const *words, size_t n_words, bool use_stdin,
+                                lathe_buf *prompt, lathe_error *err) {
+    const lathe_shared_args none = {0}, piped = {.file = "-"};
+    const lathe_shared_args file = {.file = args->shared.file}, text = {.prompt = args->shared.prompt};
+    const bool file_is_stdin = file.file && strcmp(file.file, "-") == 0;
+    lathe_status st = LATHE_OK;
+    if (text.prompt && n_words > 0)
+        return lathe_fail(err, LATHE_ERR_ARG, "a prompt as '%.40s' and with -p too; one of them is enough",
+                          words[0]);
+    if (use_stdin && !file_is_stdin && stdin_has_text())
+        st = add_part(prompt, &piped, NULL, 0, err);
+    if (!st && file.file)
+        st = add_part(prompt, &file, NULL, 0, err);
+    if (!st && text.prompt)
+        st = add_part(prompt, &text, NULL, 0, err);
+    if (!st && n_words > 0)
+        st = add_part(prompt, &none, words, n_words, err);
+    return st;
+}
+
+/* --- What goes out ------------------------------------------------------------------------------- */
+
+typedef struct output {
+    lathe_cli *cli;
+    bool write, flush; /* text as it comes */
+    lathe_buf text;    /* all of it */
+} output;
+
+static bool take_text(void *user, const char *text, size_t n_bytes) {
+    output *o = user;
+    if (lathe_buf_add(&o->text, text, n_bytes, NULL) != LATHE_OK)
+        return false;
+    if (o->write) {
+        lathe_put_text(o->cli->out, o->cli->is_tty, text, n_bytes);
+        if (o->flush && fflush(o->cli->out) != 0)
+            return false;
+    }
+    return !ferror(o->cli->out);
+}
+
+static bool is_interrupted(void *user) {
+    (void) user;
+    return lathe_cli_interrupted();
+}
+
+static double tokens_per_s(const lathe_session_stats *stats) {
+    return stats->decode_s > 0 ? stats->n_predicted / stats->decode_s : 0;
+}
+
+static void fill_json(json_t *out, const lathe_session *session, const output *o) {
+    const lathe_session_stats stats = lathe_session_stats_of(session);
+    size_t n_ids = 0, n_generated = 0;
+    const int32_t *ids = lathe_session_ids(session, &n_ids, &n_generated);
+    json_object_set_new(out, "text", lathe_json_bytes(o->text.data ? o->text.data : "", o->text.n_bytes));
+    json_object_set_new(out, "ids", lathe_json_ids(ids + (n_ids - n_generated), n_generated));
+    json_object_set_new(out, "n_prompt", json_integer(stats.n_prompt));
+    json_object_set_new(out, "n_reused", json_integer(stats.n_reused));
+    json_object_set_new(out, "n_predicted", json_integer(stats.n_predicted));
+    json_object_set_new(out, "stop", json_string(lathe_stop_name(stats.stop)));
+    json_object_set_new(out, "seed", json_integer((json_int_t) stats.seed));
+    json_object_set_new(out, "prefill_s", lathe_json_real(stats.prefill_s));
+    json_object_set_new(out, "decode_s", lathe_json_real(stats.decode_s));
+    json_object_set_new(out, "tokens_per_s", lathe_json_real(tokens_per_s(&stats)));
+    json_object_set_new(out, "n_threads", json_integer(stats.n_threads));
+}
+
+static void print_summary(lathe_cli *cli, const lathe_session *session) {
+    const lathe_session_stats s = lathe_session_stats_of(session);
+    if (cli->quiet == 0)
+        fprintf(cli->err,
+                "lathe run: %d prompt tokens (%d reused) in %.3f s, %d generated in %.3f s (%.1f tokens/s), "
+                "end: %s, seed %llu, %d thread%s\n",
+                s.n_prompt, s.n_reused, s.prefill_s, s.n_predicted, s.decode_s, tokens_per_s(&s),
+                lathe_stop_name(s.stop), (unsigned long long) s.seed, s.n_threads,
+                s.n_threads == 1 ? "" : "s");
+}
+
+/* --- A session ----------------------------------------------------------------------------------- */
+
+enum { STOPS_MAX = 64 };
+
+/* Cuts "a,b" in place of a copy; *copy is to be freed. */
+static lathe_status split_stops(const char *list, char **copy, const char *stops[STOPS_MAX], int32_t *n_stops,
+                                lathe_error *err) {
+    *copy = NULL;
+    *n_stops = 0;
+    if (!list)
+        return LATHE_OK;
+    *copy = strdup(list);
+    if (!*copy)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for stop strings");
+    for (char *p = *copy; p; ) {
+        char *comma = strchr(p, ',');
+        if (*n_stops == STOPS_MAX)
+            return lathe_fail(err, LATHE_ERR_ARG, "more than %d stop strings", STOPS_MAX);
+        stops[(*n_stops)++] = p;
+        if (comma)
+            *comma = '\0';
+        p = comma ? comma + 1 : NULL;
+    }
+    return LATHE_OK;
+}
+
+static lathe_status open_session(const run_args *args, lathe_cli *cli, const lathe_model *model, uint64_t seed,
+                                 lathe_session **session, lathe_error *err) {
+    lathe_session_params params = lathe_session_params_default();
+    lathe_logit_bias *bias = NULL;
+    char *copy = NULL;
+    const char *stops[STOPS_MAX];
+    params.n_predict = (int32_t) args->n_predict;
+    params.n_keep = (int32_t) args->keep;
+    params.ignore_eos = args->ignore_eos;
+    params.shift = args->shift;
+    params.progress = cli->progress;
+    params.stop = stops;
+    lathe_status st = lathe_shared_context_params(&args->shared, &params.context, err);
+    params.context.logger = cli->logger;
+    if (!st)
+        st = lathe_shared_sampler_params(&args->shared, seed, &params.sampler, &bias, err);
+    if (!st)
+        st = split_stops(args->stop, &copy, stops, &params.n_stop, err);
+    if (!st)
+        st = lathe_session_new(model, &params, session, err);
+    if (!st)
+        lathe_session_set_cancel(*session, is_interrupted, NULL);
+    free(copy);
+    free(bias);
+    return st;
+}
+
+static lathe_status prompt_ids(const run_args *args, const lathe_model *model, const lathe_buf *prompt,
+                               bool special, int32_t **ids, size_t *n_ids, lathe_error *err) {
+    if (!lathe_model_vocab(model))
+        return lathe_fail(err, LATHE_ERR_UNSUPPORTED, "the model has no tokenizer; give token ids with --ids");
+    if (prompt->n_bytes == 0)
+        return lathe_fail(err, LATHE_ERR_ARG, "the prompt is empty; give some text with -p or -f, or token ids "
+                                              "with --ids");
+    return lathe_tokenize(lathe_model_vocab(model), prompt->data, prompt->n_bytes,
+                          args->shared.bos_seen ? args->shared.bos : -1, special, ids, n_ids, err);
+}
+
+/* --- One answer ---------------------------------------------------------------------------------- */
+
+static lathe_status one_answer(const run_args *args, lathe_cli *cli, lathe_session *session,
+                               const int32_t *ids, size_t n_ids, lathe_error *err) {
+    output o = {.cli = cli, .write = !cli->json && !args->shared.output, .flush = cli->is_tty || args->stream};
+    lathe_buf_init(&o.text, (size_t) 1 << 30);
+    lathe_status st = LATHE_OK;
+    struct stat info;
+    if (args->session && stat(args->session, &info) == 0)
+        st = lathe_session_load(session, args->session, err);
+    if (!st)
+        st = lathe_session_generate_ids(session, ids, n_ids, take_text, &o, err);
+    if (!st && o.write)
+        fputc('\n', cli->out);
+    const bool interrupted = !st && lathe_cli_interrupted();
+    if (!st && args->session)
+        st = lathe_session_save(session, args->session, err);
+    if (!st && args->shared.output)
+        st = lathe_file_write(args->shared.output, o.text.data ? o.text.data : "", o.text.n_bytes, err);
+    if (!st && cli->json)
+        fill_json(cli->result, session, &o);
+    if (!st)
+        print_summary(cli, session);
+    lathe_buf_free(&o.text);
+    if (!st && interrupted)
+        st = lathe_fail(err, LATHE_ERR_CANCELLED, "interrupted");
+    return st;
+}
+
+/* --- A file of prompts --------------------------------------------------------------------------- */
+
+static lathe_status answer_line(const run_args *args, lathe_cli *cli, const lathe_model *model,
+                                lathe_session *session, lathe_buf *line, uint64_t seed, lathe_error *err) {
+    lathe_sampler_params sampler;
+    lathe_logit_bias *bias = NULL;
+    int32_t *ids = NULL;
+    size_t n_ids = 0;
+    output o = {.cli = cli};
+    lathe_buf_init(&o.text, (size_t) 1 << 30);
+    lathe_session_clear(session);
+    lathe_status st = lathe_shared_sampler_params(&args->shared, seed, &sampler, &bias, err);
+    if (!st)
+        st = lathe_session_set_sampler(session, &sampler, err);
+    if (!st)
+        st = prompt_ids(args, model, line, args->shared.special_seen && args->shared.special, &ids, &n_ids, err);
+    if (!st)
+        st = lathe_session_generate_ids(session, ids, n_ids, take_text, &o, err);
+    if (!st) {
+        json_t *out = json_pack("{s:s, s:s}", "schema", "lathe.run/1", "version", lathe_version());
+        if (out)
+            fill_json(out, session, &o);
+        char *text = out ? json_dumps(out, JSON_COMPACT) : NULL;
+        if (text)
+            fprintf(cli->out, "%s\n", text);
+        else
+            st = lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a line of JSON");
+        fflush(cli->out);
+        free(text);
+        json_decref(out);
+    }
+    lathe_buf_free(&o.text);
+    lathe_free(ids);
+    free(bias);
+    return st;
+}
+
+static lathe_status many_answers(const run_args *args, lathe_cli *cli, const lathe_model *model,
+                                 lathe_session *session, uint64_t seed, lathe_error *err) {
+    const lathe_shared_args file = {.file = args->prompts};
+    char *text = NULL;
+    size_t n_bytes = 0;
+    uint64_t n_lines = 0;
+    cli->json_printed = true;
+    lathe_status st = lathe_input_text(&file, NULL, 0, LATHE_INPUT_ERROR, &text, &n_bytes, err);
+    for (size_t at = 0; !st && at < n_bytes; n_lines++) {
+        const char *newline = memchr(text + at, '\n', n_bytes - at);
+        size_t n = newline ? (size_t) (newline - text) - at : n_bytes - at;
+        const size_t next = at + n + 1;
+        if (n > 0 && text[at + n - 1] == '\r')
+            n--;
+        lathe_buf line = {.data = text + at, .n_bytes = n};
+        st = answer_line(args, cli, model, session, &line, seed + n_lines, err);
+        if (st)
+            st = err ? lathe_fail_within(err, "%s: line %llu", args->prompts, (unsigned long long) n_lines + 1) : st;
+        if (!st && lathe_cli_interrupted())
+            st = lathe_fail(err, LATHE_ERR_CANCELLED, "interrupted");
+        at = next;
+    }
+    if (!st && n_lines == 0)
+        st = lathe_fail(err, LATHE_ERR_INPUT, "%s: no prompts; want one a line", args->prompts);
+    free(text);
+    return st;
+}
+
+/* --- The verb ------------------------------------------------------------------------------------ */
+
+static lathe_status chat_kind(const run_args *args, const lathe_model *model, const char **kind,
+                              lathe_error *err) {
+    const char *text = args->chat_template ? args->chat_template : lathe_model_chat_template(model);
+    *kind = text ? lathe_chat_kind(text) : NULL;
+    if (*kind)
+        return LATHE_OK;
+    char names[320];
+    size_t w = 0;
+    for (size_t i = 0; lathe_chat_kind_at(i) && w < sizeof names; i++)
+        w += (size_t) snprintf(names + w, sizeof names - w, "%s%s", i ? ", " : "", lathe_chat_kind_at(i));
+    return lathe_fail(err, args->chat_template ? LATHE_ERR_ARG : LATHE_ERR_UNSUPPORTED,
+                      "%s; give --chat-template NAME: %s",
+                      text ? "chat template not recognised" : "the model has no chat template", names);
+}
+
+static lathe_status converse(const run_args *args, lathe_cli *cli, const lathe_model *model,
+                             lathe_session *session, const lathe_buf *prompt, uint64_t seed, lathe_error *err) {
+    lathe_shared_args shared = args->shared;
+    lathe_conversation_params params = {.session = session,
+                                        .model = model,
+                                        .system = args->system,
+                                        .first = prompt->n_bytes > 0 ? prompt->data : NULL,
+                                        .shared = &shared,
+                                        .seed = seed};
+    if (!lathe_model_vocab(model))
+        return lathe_fail(err, LATHE_ERR_UNSUPPORTED, "the model has no tokenizer; a conversation needs one");
+    const lathe_status st = chat_kind(args, model, &params.kind, err);
+    return st ? st : lathe_conversation(&params, cli, err);
+}
+
+static lathe_status with_model(const run_args *args, lathe_cli *cli, const lathe_model *model,
+                               const lathe_buf *prompt, bool talk, lathe_error *err) {
+    const uint64_t seed = lathe_shared_seed(&args->shared);
+    lathe_session *session = NULL;
+    int32_t *ids = NULL;
+    size_t n_ids = 0;
+    lathe_status st = open_session(args, cli, model, seed, &session, err);
+    if (st)
+        return st;
+    if (args->prompts) {
+        st = many_answers(args, cli, model, session, seed, err);
+    } else if (talk) {
+        st = converse(args, cli, model, session, prompt, seed, err);
+    } else {
+        if (args->shared.ids)
+            st = lathe_input_ids(args->shared.ids, lathe_model_n_vocab(model), &ids, &n_ids, err);
+        else
+            st = prompt_ids(args, model, prompt,
+                            args->shared.special_seen ? args->shared.special : args->shared.file == NULL, &ids,
+                            &n_ids, err);
+        if (!st)
+            st = one_answer(args, cli, session, ids, n_ids, err);
+        lathe_free(ids);
+    }
+    lathe_session_free(session);
+    return st;
+}
+
+static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err) {
+    run_args args = *(const run_args *) arguments;
+    size_t first = 0;
+    if (cli->n_positional > 0 && (!args.shared.model || is_model_name(cli->positional[0])) &&
+        !(args.shared.model && !is_model_name(cli->positional[0])))
+        args.shared.model = cli->positional[first++];
+    const char *const *words = cli->positional + first;
+    const size_t n_words = cli->n_positional - first;
+    const bool has_prompt = args.shared.prompt || args.shared.file || n_words > 0;
+    const int n_inputs = has_prompt + (args.shared.ids != NULL) + (args.prompts != NULL);
+    if (n_inputs > 1)
+        return lathe_fail(err, LATHE_ERR_ARG, "more than one of a prompt, --ids and --prompts; give one");
+    if (args.interactive && (args.shared.ids || args.prompts || cli->json))
+        return lathe_fail(err, LATHE_ERR_ARG, "a conversation takes no %s; leave out -i or that",
+                          cli->json ? "--json" : (args.prompts ? "--prompts" : "--ids"));
+    const bool talk = args.interactive || (n_inputs == 0 && isatty(STDIN_FILENO) && !cli->json);
+    float split[64];
+    lathe_model_params model_params;
+    lathe_model *model = NULL;
+    lathe_buf prompt;
+    lathe_buf_init(&prompt, (size_t) 1 << 30);
+    lathe_status st = lathe_shared_model_params(&args.shared, &model_params, split, err);
+    if (!st && !args.shared.ids && !args.prompts)
+        st = read_prompt(&args, words, n_words, !talk, &prompt, err);
+    if (!st) {
+        model_params.logger = cli->logger;
+        model_params.progress = cli->progress;
+        st = lathe_model_load(args.shared.model, &model_params, &model, err);
+    }
+    if (!st)
+        st = with_model(&args, cli, model, &prompt, talk, err);
+    lathe_model_free(model);
+    lathe_buf_free(&prompt);
+    return st;
+}
+
+static const char *const names[] = {"generate", "chat", NULL};
+extern const lathe_verb lathe_verb_run;
+const lathe_verb lathe_verb_run = {
+    .name = "run",
+    .aliases = names,
+    .summary = "text from a model: an answer, or a conversation",
+    .usage = "lathe run MODEL.gguf [PROMPT...] [-n N] [-i]",
+    .examples = "lathe run model.gguf \"Once upon a time\" -n 100 --temp 0\n"
+                "cat question.txt | lathe run model.gguf\n"
+                "lathe run model.gguf -i\n"
+                "lathe run model.gguf --prompts prompts.txt --seed 7 > answers.jsonl",
+    .schema = "lathe.run/1",
+    .options = {tables, n_options, LATHE_LEN(tables)},
+    .args_size = sizeof(run_args),
+    .defaults = defaults,
+    .run = run,
+};
