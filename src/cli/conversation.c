@@ -59,7 +59,8 @@ static void forget_from(conversation *c, size_t first) {
 
 static lathe_status add_turn(conversation *c, const char *role, const char *text, lathe_error *err) {
     if (c->n_turns == TURNS_MAX)
-        return lathe_fail(err, LATHE_ERR_ARG, "a conversation of %d turns; /clear begins a new one", TURNS_MAX);
+        return lathe_fail(err, LATHE_ERR_ARG, "a conversation of %d turns; /clear begins a new one",
+                          TURNS_MAX);
     if (c->n_turns == c->capacity) {
         const size_t wanted = c->capacity * 2 + 16;
         turn *grown = realloc(c->turns, wanted * sizeof *grown);
@@ -103,8 +104,8 @@ static lathe_status render(conversation *c, int32_t **ids, size_t *n_ids, lathe_
             return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the conversation");
         for (size_t i = 0; i < c->n_turns; i++)
             messages[i] = (lathe_message){c->turns[i].role, c->turns[i].text};
-        const lathe_status st = lathe_chat_tokenize(lathe_model_vocab(c->params.model), c->params.kind, messages,
-                                                    c->n_turns, true, ids, n_ids, err);
+        const lathe_status st = lathe_chat_tokenize(lathe_model_vocab(c->params.model), c->params.kind,
+                                                    messages, c->n_turns, true, ids, n_ids, err);
         free(messages);
         if (st || *n_ids < n_ctx)
             return st;
@@ -217,7 +218,8 @@ static lathe_status set(conversation *c, char *rest, lathe_error *err) {
         char *end = NULL;
         const long count = strtol(value, &end, 10);
         if (end == value || *end || count < -1 || count > 2147483647L)
-            return lathe_fail(err, LATHE_ERR_ARG, "/set n-predict %.40s; want -1 or a number of tokens", value);
+            return lathe_fail(err, LATHE_ERR_ARG, "/set n-predict %.40s; want -1 or a number of tokens",
+                              value);
         lathe_session_set_n_predict(c->params.session, (int32_t) count);
         return LATHE_OK;
     }

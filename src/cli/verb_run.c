@@ -109,8 +109,12 @@ static const lathe_option options[] = {
      .help = "write each token at once, not only on a terminal",
      .hidden = true},
 };
-static const lathe_option *const tables[] = {lathe_options_model,    lathe_options_context, lathe_options_input,
-                                             lathe_options_sampling, lathe_options_seed,    lathe_options_output,
+static const lathe_option *const tables[] = {lathe_options_model,
+                                             lathe_options_context,
+                                             lathe_options_input,
+                                             lathe_options_sampling,
+                                             lathe_options_seed,
+                                             lathe_options_output,
                                              options};
 static const size_t n_options[] = {LATHE_N_OPTIONS_MODEL,    LATHE_N_OPTIONS_CONTEXT, LATHE_N_OPTIONS_INPUT,
                                    LATHE_N_OPTIONS_SAMPLING, LATHE_N_OPTIONS_SEED,    LATHE_N_OPTIONS_OUTPUT,
@@ -150,9 +154,10 @@ static lathe_status add_part(lathe_buf *prompt, const lathe_shared_args *part, c
     return st;
 }
 
-/* stdin where it is piped in, then -f, then -p or the words behind the model. Empty where there is nothing. */
-static lathe_status read_prompt(const run_args *args, const char *const *words, size_t n_words, bool use_stdin,
-                                lathe_buf *prompt, lathe_error *err) {
+/* stdin where it is piped in, then -f, then -p or the words behind the model. Empty where there is nothing.
+ */
+static lathe_status read_prompt(const run_args *args, const char *const *words, size_t n_words,
+                                bool use_stdin, lathe_buf *prompt, lathe_error *err) {
     const lathe_shared_args none = {0}, piped = {.file = "-"};
     const lathe_shared_args file = {.file = args->shared.file}, text = {.prompt = args->shared.prompt};
     const bool file_is_stdin = file.file && strcmp(file.file, "-") == 0;
@@ -242,7 +247,7 @@ static lathe_status split_stops(const char *list, char **copy, const char *stops
     *copy = strdup(list);
     if (!*copy)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for stop strings");
-    for (char *p = *copy; p; ) {
+    for (char *p = *copy; p;) {
         char *comma = strchr(p, ',');
         if (*n_stops == STOPS_MAX)
             return lathe_fail(err, LATHE_ERR_ARG, "more than %d stop strings", STOPS_MAX);
@@ -254,8 +259,8 @@ static lathe_status split_stops(const char *list, char **copy, const char *stops
     return LATHE_OK;
 }
 
-static lathe_status open_session(const run_args *args, lathe_cli *cli, const lathe_model *model, uint64_t seed,
-                                 lathe_session **session, lathe_error *err) {
+static lathe_status open_session(const run_args *args, lathe_cli *cli, const lathe_model *model,
+                                 uint64_t seed, lathe_session **session, lathe_error *err) {
     lathe_session_params params = lathe_session_params_default();
     lathe_logit_bias *bias = NULL;
     char *copy = NULL;
@@ -284,10 +289,12 @@ static lathe_status open_session(const run_args *args, lathe_cli *cli, const lat
 static lathe_status prompt_ids(const run_args *args, const lathe_model *model, const lathe_buf *prompt,
                                bool special, int32_t **ids, size_t *n_ids, lathe_error *err) {
     if (!lathe_model_vocab(model))
-        return lathe_fail(err, LATHE_ERR_UNSUPPORTED, "the model has no tokenizer; give token ids with --ids");
+        return lathe_fail(err, LATHE_ERR_UNSUPPORTED,
+                          "the model has no tokenizer; give token ids with --ids");
     if (prompt->n_bytes == 0)
-        return lathe_fail(err, LATHE_ERR_ARG, "the prompt is empty; give some text with -p or -f, or token ids "
-                                              "with --ids");
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "the prompt is empty; give some text with -p or -f, or token ids "
+                          "with --ids");
     return lathe_tokenize(lathe_model_vocab(model), prompt->data, prompt->n_bytes,
                           args->shared.bos_seen ? args->shared.bos : -1, special, ids, n_ids, err);
 }
@@ -296,7 +303,8 @@ static lathe_status prompt_ids(const run_args *args, const lathe_model *model, c
 
 static lathe_status one_answer(const run_args *args, lathe_cli *cli, lathe_session *session,
                                const int32_t *ids, size_t n_ids, lathe_error *err) {
-    output o = {.cli = cli, .write = !cli->json && !args->shared.output, .flush = cli->is_tty || args->stream};
+    output o = {
+        .cli = cli, .write = !cli->json && !args->shared.output, .flush = cli->is_tty || args->stream};
     lathe_buf_init(&o.text, (size_t) 1 << 30);
     lathe_status st = LATHE_OK;
     struct stat info;
@@ -336,7 +344,8 @@ static lathe_status answer_line(const run_args *args, lathe_cli *cli, const lath
     if (!st)
         st = lathe_session_set_sampler(session, &sampler, err);
     if (!st)
-        st = prompt_ids(args, model, line, args->shared.special_seen && args->shared.special, &ids, &n_ids, err);
+        st = prompt_ids(args, model, line, args->shared.special_seen && args->shared.special, &ids, &n_ids,
+                        err);
     if (!st)
         st = lathe_session_generate_ids(session, ids, n_ids, take_text, &o, err);
     if (!st) {
@@ -375,7 +384,9 @@ static lathe_status many_answers(const run_args *args, lathe_cli *cli, const lat
         lathe_buf line = {.data = text + at, .n_bytes = n};
         st = answer_line(args, cli, model, session, &line, seed + n_lines, err);
         if (st)
-            st = err ? lathe_fail_within(err, "%s: line %llu", args->prompts, (unsigned long long) n_lines + 1) : st;
+            st =
+                err ? lathe_fail_within(err, "%s: line %llu", args->prompts, (unsigned long long) n_lines + 1)
+                    : st;
         if (!st && lathe_cli_interrupted())
             st = lathe_fail(err, LATHE_ERR_CANCELLED, "interrupted");
         at = next;
@@ -404,7 +415,8 @@ static lathe_status chat_kind(const run_args *args, const lathe_model *model, co
 }
 
 static lathe_status converse(const run_args *args, lathe_cli *cli, const lathe_model *model,
-                             lathe_session *session, const lathe_buf *prompt, uint64_t seed, lathe_error *err) {
+                             lathe_session *session, const lathe_buf *prompt, uint64_t seed,
+                             lathe_error *err) {
     lathe_shared_args shared = args->shared;
     lathe_conversation_params params = {.session = session,
                                         .model = model,
@@ -436,8 +448,8 @@ static lathe_status with_model(const run_args *args, lathe_cli *cli, const lathe
             st = lathe_input_ids(args->shared.ids, lathe_model_n_vocab(model), &ids, &n_ids, err);
         else
             st = prompt_ids(args, model, prompt,
-                            args->shared.special_seen ? args->shared.special : args->shared.file == NULL, &ids,
-                            &n_ids, err);
+                            args->shared.special_seen ? args->shared.special : args->shared.file == NULL,
+                            &ids, &n_ids, err);
         if (!st)
             st = one_answer(args, cli, session, ids, n_ids, err);
         lathe_free(ids);

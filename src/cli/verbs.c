@@ -1,6 +1,7 @@
 /* verbs.c - the table of verbs: one line each, in the order of `lathe help`. */
 #include "cli/cli.h"
 
+extern const lathe_verb lathe_verb_run;
 extern const lathe_verb lathe_verb_info;
 extern const lathe_verb lathe_verb_tokenize;
 extern const lathe_verb lathe_verb_tokenizer_train;
@@ -24,6 +25,7 @@ extern const lathe_verb lathe_verb_completion;
 
 const lathe_verb *const lathe_verbs[] = {
     // clang-format off
+    &lathe_verb_run,
     &lathe_verb_info,
     &lathe_verb_tokenize,
     &lathe_verb_tokenizer_train,
