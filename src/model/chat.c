@@ -233,41 +233,39 @@ lathe_status lathe_chat_text(const char *kind, const lathe_message *messages, si
     return st;
 }
 
-/* Parts of one kind in a row are tokenized together, as merges may cross the table's seams. */
-typedef struct id_writer {
-    const lathe_vocab *vocab;
-    lathe_ids ids;
-    lathe_buf run;
-    bool run_is_own;
-} id_writer;
+/* The whole conversation with the borders between the template's parts and people's words. */
+typedef struct part_list {
+    lathe_buf text;
+    lathe_part *parts;
+    size_t n, capacity;
+} part_list;
 
-static lathe_status flush(id_writer *w, lathe_error *err) {
-    int32_t *ids = NULL;
-    size_t n = 0;
-    if (w->run.n_bytes == 0)
+static lathe_status add_part(void *user, bool is_own, const char *text, size_t n, lathe_error *err) {
+    part_list *list = user;
+    const lathe_status st = lathe_buf_add(&list->text, text, n, err);
+    if (st)
+        return st;
+    if (list->n > 0 && list->parts[list->n - 1].trusted == is_own) {
+        list->parts[list->n - 1].end = list->text.n_bytes;
         return LATHE_OK;
-    lathe_status st = lathe_tokenize(w->vocab, w->run.data, w->run.n_bytes, 0, w->run_is_own, &ids, &n, err);
-    for (size_t i = 0; i < n && !st; i++)
-        if (!(w->ids.n == 1 && ids[i] == w->vocab->bos && w->ids.ids[0] == ids[i])) /* BOS once */
-            st = lathe_ids_add(&w->ids, ids[i], err);
-    free(ids);
-    lathe_buf_clear(&w->run);
-    return st;
-}
-
-static lathe_status add_ids(void *user, bool is_own, const char *text, size_t n, lathe_error *err) {
-    id_writer *w = user;
-    lathe_status st = LATHE_OK;
-    if (is_own != w->run_is_own)
-        st = flush(w, err);
-    w->run_is_own = is_own;
-    return st ? st : lathe_buf_add(&w->run, text, n, err);
+    }
+    if (list->n == list->capacity) {
+        const size_t capacity = list->capacity ? 2 * list->capacity : 16;
+        lathe_part *parts = realloc(list->parts, capacity * sizeof *parts);
+        if (!parts)
+            return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the conversation");
+        list->parts = parts;
+        list->capacity = capacity;
+    }
+    list->parts[list->n++] = (lathe_part){.end = list->text.n_bytes, .trusted = is_own};
+    return LATHE_OK;
 }
 
 lathe_status lathe_chat_tokenize(const lathe_vocab *vocab, const char *kind, const lathe_message *messages,
                                  size_t n_messages, bool generate, int32_t **ids, size_t *n_ids,
                                  lathe_error *err) {
-    id_writer out = {.vocab = vocab};
+    part_list list = {0};
+    lathe_ids out = {0};
     char eos[256] = "</s>";
     size_t n = 0;
     const char *piece = lathe_vocab_piece(vocab, vocab->eos, &n);
@@ -275,23 +273,33 @@ lathe_status lathe_chat_tokenize(const lathe_vocab *vocab, const char *kind, con
         memcpy(eos, piece, n);
         eos[n] = '\0';
     }
-    writer w = {.eos = eos, .part = add_ids, .user = &out};
+    writer w = {.eos = eos, .part = add_part, .user = &list};
     lathe_status st = check(kind, n_messages, &w.kind, err);
     if (st)
         return st;
-    lathe_buf_init(&out.run, 1u << 30);
+    lathe_buf_init(&list.text, 1u << 30);
     if (vocab->add_bos)
-        st = lathe_ids_add(&out.ids, vocab->bos, err);
+        st = lathe_ids_add(&out, vocab->bos, err);
     if (!st)
         st = write_all(&w, messages, n_messages, generate, err);
     if (!st)
-        st = flush(&out, err);
-    lathe_buf_free(&out.run);
+        st = lathe_tokenize_parts(vocab, list.text.data, list.parts, list.n, &out, err);
+    if (!st && vocab->add_bos && out.n > 1 && out.ids[1] == vocab->bos) { /* BOS once */
+        out.n--;
+        memmove(out.ids + 1, out.ids + 2, (out.n - 1) * sizeof *out.ids);
+    }
+    if (!st && !out.ids) { /* nothing: still something to free */
+        out.ids = malloc(sizeof *out.ids);
+        if (!out.ids)
+            st = lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the conversation");
+    }
+    lathe_buf_free(&list.text);
+    free(list.parts);
     if (st) {
-        free(out.ids.ids);
+        free(out.ids);
         return st;
     }
-    *ids = out.ids.ids;
-    *n_ids = out.ids.n;
+    *ids = out.ids;
+    *n_ids = out.n;
     return LATHE_OK;
 }

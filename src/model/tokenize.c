@@ -11,6 +11,7 @@ typedef struct fragment {
     size_t begin, end;
     int32_t special; /* -1: raw */
     int32_t next;    /* -1: last */
+    bool trusted;    /* control tokens may be recognised in it */
 } fragment;
 
 typedef struct fragments {
@@ -104,31 +105,40 @@ static bool cut_fragment(const lathe_vocab *v, fragments *f, int32_t at, const c
         const int32_t special = insert_after(f, at, (fragment){.begin = hit, .end = hit + n, .special = id});
         if (special < 0)
             return false;
-        at = insert_after(f, special, (fragment){.begin = rest, .end = end, .special = -1});
+        at = insert_after(
+            f, special,
+            (fragment){.begin = rest, .end = end, .special = -1, .trusted = f->items[at].trusted});
         if (at < 0)
             return false;
     }
 }
 
 /* Longest special first over the whole text, as overlapping ones are decided so. User-defined tokens always
- * count. */
-static lathe_status cut_specials(const lathe_vocab *v, const char *text, size_t n_bytes, bool special,
-                                 fragments *f, lathe_error *err) {
+ * count, the others in trusted parts only; none reaches over the end of a part. */
+static lathe_status cut_specials(const lathe_vocab *v, const char *text, size_t n_bytes,
+                                 const lathe_part *parts, size_t n_parts, fragments *f, lathe_error *err) {
     pairs *p = malloc(sizeof *p);
-    if (!p || insert_after(f, -1, (fragment){.begin = 0, .end = n_bytes, .special = -1}) < 0) {
-        free(p);
-        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a text of %zu bytes", n_bytes);
+    bool good = p != NULL, trusted = false;
+    size_t begin = 0;
+    for (size_t i = 0; i < n_parts && good; i++) {
+        good = insert_after(
+                   f, f->n - 1,
+                   (fragment){
+                       .begin = begin, .end = parts[i].end, .special = -1, .trusted = parts[i].trusted}) >= 0;
+        begin = parts[i].end;
+        trusted = trusted || parts[i].trusted;
     }
-    note_pairs(p, text, n_bytes);
-    bool good = true;
+    if (good)
+        note_pairs(p, text, n_bytes);
     for (int32_t k = 0; k < v->n_special && good; k++) {
         const int32_t id = v->special[k];
-        if (v->type[id] != LATHE_TOKEN_USER && !special)
+        const bool user_defined = v->type[id] == LATHE_TOKEN_USER;
+        if (!user_defined && !trusted)
             continue;
         if (!may_occur(p, v->text + v->offset[id], v->offset[id + 1] - v->offset[id]))
             continue;
         for (int32_t i = 0; i >= 0 && good; i = f->items[i].next)
-            if (f->items[i].special < 0)
+            if (f->items[i].special < 0 && (user_defined || f->items[i].trusted))
                 good = cut_fragment(v, f, i, text, id);
     }
     free(p);
@@ -165,27 +175,50 @@ static lathe_status raw_fragment(const lathe_vocab *v, const char *text, size_t 
                                       : lathe_bpe_tokenize(v, marked->data, marked->n_bytes, out, err);
 }
 
+lathe_status lathe_tokenize_parts(const lathe_vocab *v, const char *text, const lathe_part *parts,
+                                  size_t n_parts, lathe_ids *out, lathe_error *err) {
+    fragments f = {0};
+    lathe_buf marked;
+    const size_t n_bytes = n_parts > 0 ? parts[n_parts - 1].end : 0;
+    if (n_bytes == 0)
+        return LATHE_OK;
+    if (n_parts > INT32_MAX / 4)
+        return lathe_fail(err, LATHE_ERR_ARG, "%zu parts of a text", n_parts);
+    lathe_buf_init(&marked, SIZE_MAX / 4);
+    lathe_status st = cut_specials(v, text, n_bytes, parts, n_parts, &f, err);
+    bool first = true; /* at the beginning, or behind a special token */
+    size_t begin = 0, end = 0;
+    for (int32_t i = 0; i >= 0 && !st; i = f.items[i].next) {
+        const fragment *now = &f.items[i];
+        if (now->special < 0 && now->begin == end) { /* raw neighbours are one text: merges cross parts */
+            end = now->end;
+            continue;
+        }
+        st = raw_fragment(v, text + begin, end - begin, first, &marked, out, err);
+        first = first && end == begin;
+        begin = now->begin;
+        end = now->end;
+        if (!st && now->special >= 0) {
+            st = lathe_ids_add(out, now->special, err);
+            first = true;
+            begin = end;
+        }
+    }
+    if (!st)
+        st = raw_fragment(v, text + begin, end - begin, first, &marked, out, err);
+    free(f.items);
+    lathe_buf_free(&marked);
+    return st;
+}
+
 lathe_status lathe_tokenize(const lathe_vocab *v, const char *text, size_t n_bytes, int add_bos, bool special,
                             int32_t **ids, size_t *n_ids, lathe_error *err) {
     lathe_ids out = {0};
-    fragments f = {0};
-    lathe_buf marked;
-    lathe_buf_init(&marked, SIZE_MAX / 4);
+    const lathe_part whole = {.end = n_bytes, .trusted = special};
     const bool bos = add_bos < 0 ? v->add_bos : add_bos > 0 && v->bos >= 0;
     lathe_status st = bos ? lathe_ids_add(&out, v->bos, err) : LATHE_OK;
     if (!st)
-        st = cut_specials(v, text, n_bytes, special, &f, err);
-    bool first = true; /* at the beginning, or behind a special token */
-    for (int32_t i = 0; i >= 0 && !st; i = f.items[i].next) {
-        const fragment *now = &f.items[i];
-        if (now->special >= 0) {
-            st = lathe_ids_add(&out, now->special, err);
-            first = true;
-        } else if (now->end > now->begin) {
-            st = raw_fragment(v, text + now->begin, now->end - now->begin, first, &marked, &out, err);
-            first = false;
-        }
-    }
+        st = lathe_tokenize_parts(v, text, &whole, 1, &out, err);
     if (!st && v->add_eos && add_bos < 0)
         st = lathe_ids_add(&out, v->eos, err);
     if (!st && !out.ids) { /* nothing: still something to free */
@@ -193,8 +226,6 @@ lathe_status lathe_tokenize(const lathe_vocab *v, const char *text, size_t n_byt
         if (!out.ids)
             st = lathe_fail(err, LATHE_ERR_MEMORY, "no memory");
     }
-    free(f.items);
-    lathe_buf_free(&marked);
     if (st) {
         free(out.ids);
         return st;

@@ -101,6 +101,16 @@ typedef struct lathe_ids {
 } lathe_ids;
 LATHE_NODISCARD lathe_status lathe_ids_add(lathe_ids *list, int32_t id, lathe_error *err);
 
+/* Stretches of one text, each up to `end`: in trusted ones control tokens are recognised. Raw text is
+ * tokenized across their borders, as if it were one; no BOS or EOS is added. */
+typedef struct lathe_part {
+    size_t end;
+    bool trusted;
+} lathe_part;
+LATHE_NODISCARD lathe_status lathe_tokenize_parts(const lathe_vocab *vocab, const char *text,
+                                                  const lathe_part *parts, size_t n_parts, lathe_ids *out,
+                                                  lathe_error *err);
+
 /* Tokenize one raw piece (no special tokens in it). Scratch memory is theirs. */
 LATHE_NODISCARD lathe_status lathe_spm_tokenize(const lathe_vocab *vocab, const char *text, size_t n_bytes,
                                                 lathe_ids *out, lathe_error *err);

@@ -106,11 +106,48 @@ static void user_text_never_becomes_control_tokens(void **state) {
     lathe_vocab_free(v);
 }
 
+/* Borders between the template and people's words are no borders of tokens: innocent words give the ids of
+ * the whole text. Tokenizing part by part would put a blank of SPM in front of each. */
+static void ids_are_those_of_the_whole_text(void **state) {
+    (void) state;
+    static const char *const files[] = {"vocab/ggml-vocab-llama-spm.gguf", "vocab/ggml-vocab-gpt-2.gguf"};
+    static const lathe_message innocent[] = {
+        {"system", "Be brief."}, {"user", "Hello there"}, {"assistant", "Hi!"}, {"user", "  why?\n"}};
+    for (size_t f = 0; f < LATHE_LEN(files); f++) {
+        lathe_gguf *g = NULL;
+        lathe_vocab *v = NULL;
+        lathe_error err = {0};
+        check_ok(lathe_gguf_open(need_shared(files[f]), NULL, &g, &err), err);
+        check_ok(lathe_vocab_from_gguf(g, NULL, &v, &err), err);
+        lathe_gguf_close(g);
+        size_t n_eos = 0;
+        char eos[64] = "";
+        const char *piece = lathe_vocab_piece(v, lathe_vocab_eos(v), &n_eos);
+        memcpy(eos, piece, n_eos < 63 ? n_eos : 63);
+        for (size_t k = 0; lathe_chat_kind_at(k); k++) {
+            const char *kind = lathe_chat_kind_at(k);
+            char *text = NULL;
+            int32_t *whole = NULL, *ids = NULL;
+            size_t n_whole = 0, n = 0;
+            check_ok(lathe_chat_text(kind, innocent, 4, true, eos, &text, &err), err);
+            check_ok(lathe_tokenize(v, text, strlen(text), -1, true, &whole, &n_whole, &err), err);
+            check_ok(lathe_chat_tokenize(v, kind, innocent, 4, true, &ids, &n, &err), err);
+            assert_int_equal(n, n_whole);
+            assert_memory_equal(ids, whole, n * sizeof *ids);
+            lathe_free(text);
+            lathe_free(whole);
+            lathe_free(ids);
+        }
+        lathe_vocab_free(v);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_form),
         cmocka_unit_test(kinds_are_found_by_their_text),
         cmocka_unit_test(user_text_never_becomes_control_tokens),
+        cmocka_unit_test(ids_are_those_of_the_whole_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
