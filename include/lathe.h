@@ -9,5 +9,6 @@
 #include "lathe/probe.h"
 #include "lathe/tensor.h"
 #include "lathe/train.h"
+#include "lathe/tree.h"
 
 #endif

@@ -22,6 +22,9 @@ extern const lathe_verb lathe_verb_ngram_stats;
 extern const lathe_verb lathe_verb_help;
 extern const lathe_verb lathe_verb_version;
 extern const lathe_verb lathe_verb_completion;
+extern const lathe_verb lathe_verb_tree_learn;
+extern const lathe_verb lathe_verb_tree_compare;
+extern const lathe_verb lathe_verb_tree_dist;
 
 const lathe_verb *const lathe_verbs[] = {
     // clang-format off
@@ -46,5 +49,8 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_version,
     &lathe_verb_completion,
     // clang-format on
+    &lathe_verb_tree_learn,
+    &lathe_verb_tree_compare,
+    &lathe_verb_tree_dist,
 };
 const size_t lathe_n_verbs = LATHE_LEN(lathe_verbs);

@@ -1,0 +1,227 @@
+/** @file tree.h
+ * Tree-structured models: tables of samples in, trees, likelihoods and inferences out.
+ *
+ * Trees of observed variables (Chow-Liu), trees with hidden nodes from distances (neighbour joining, BIONJ,
+ * spectral NJ, recursive grouping and its Chow-Liu form), robust distances, active learning. Logarithms are
+ * natural: information and distances are in nats. Node numbers below n_observed are columns or taxa in their
+ * order; hidden nodes follow. */
+#ifndef LATHE_TREE_H
+#define LATHE_TREE_H
+
+#include "lathe/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* --- Data ---------------------------------------------------------------------------------------- */
+
+/** A discrete cell without a value. */
+#define LATHE_CODE_MISSING UINT16_MAX
+
+/** One variable: either codes with states, or real values (NaN: missing). */
+typedef struct lathe_column {
+    char *name;
+    bool discrete;
+    int32_t n_states;  /**< discrete: number of states seen, at least 1 */
+    char **states;     /**< [n_states], sorted (numbers by value) */
+    uint16_t *codes;   /**< [n_rows], NULL unless discrete */
+    double *values;    /**< [n_rows], NULL where discrete */
+    int64_t n_missing;
+} lathe_column;
+
+typedef struct lathe_table {
+    lathe_column *columns; /**< [n_columns] */
+    int32_t n_columns;
+    int64_t n_rows;
+} lathe_table;
+
+/** How cells become columns. Zero it, then set what differs. */
+typedef struct lathe_table_params {
+    int32_t max_states; /**< most states of a discrete column; 0: 64 */
+    int32_t bins;       /**< > 1: real columns become this many equally full bins */
+    int32_t kind;       /**< 0: by content (whole numbers with few values are discrete), 1: all discrete, 2: all real */
+} lathe_table_params;
+
+/** Reads CSV, TSV ("-": stdin) or, by its name, NPY (columns x0, x1, ...; a third dimension gives x0.1, ...).
+ * Errors name line and column: rows of different length, duplicate names, text among numbers, no rows. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_table_read(const char *path, const lathe_table_params *params,
+                                                        lathe_table *table, lathe_error *err);
+/** As above from CSV text in memory. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_table_parse(const char *text, size_t n_bytes, const char *name,
+                                                         const lathe_table_params *params, lathe_table *table,
+                                                         lathe_error *err);
+LATHE_API void lathe_table_free(lathe_table *table);
+/** CSV with header; free() *text. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_table_text(const lathe_table *table, char **text, size_t *n_bytes,
+                                                        lathe_error *err);
+
+/* --- Trees --------------------------------------------------------------------------------------- */
+
+/** An edge. What is not known is NaN. */
+typedef struct lathe_tree_edge {
+    int32_t u, v;      /**< u < v */
+    double weight;     /**< information in nats, or what the learner maximised */
+    double length;     /**< >= 0 for most learners; NJ may give negative ones */
+    double support;    /**< share of bootstrap trees that have the edge */
+    double margin;     /**< active: smallest lead over a replacement, in agreements */
+    double confidence; /**< active: posterior probability against its replacements */
+} lathe_tree_edge;
+
+/** A tree, or a forest where n_edges < n_nodes - 1. */
+typedef struct lathe_tree {
+    char **names; /**< [n_nodes] */
+    lathe_tree_edge *edges;
+    int32_t n_nodes, n_observed, n_edges;
+} lathe_tree;
+
+LATHE_API void lathe_tree_free(lathe_tree *tree);
+/** A tree on nodes without edges, room for n_nodes - 1; names[n_observed] copied, hidden ones _h1, _h2, ... */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_new(int32_t n_nodes, int32_t n_observed, char *const *names,
+                                                      lathe_tree *tree, lathe_error *err);
+/** Reads Newick: quoted names, comments in [], lengths, labels that are numbers as support of the edge above,
+ * named inner nodes as observed ones. Depth is bounded by memory alone. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_parse_newick(const char *text, size_t n_bytes, lathe_tree *tree,
+                                                               lathe_error *err);
+
+/** Output formats of lathe_tree_text. */
+typedef enum lathe_tree_format {
+    LATHE_TREE_NEWICK,
+    LATHE_TREE_DOT,
+    LATHE_TREE_GRAPHML,
+    LATHE_TREE_EDGES, /**< CSV: u,v,weight,length,support,margin,kind */
+    LATHE_TREE_SVG,
+    LATHE_TREE_HTML,
+    LATHE_TREE_ASCII,
+} lathe_tree_format;
+
+/** Writes the tree as text, rooted at node `root` (-1: the middle of the tree); free() *text. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_text(const lathe_tree *tree, lathe_tree_format format,
+                                                       int32_t root, char **text, size_t *n_bytes,
+                                                       lathe_error *err);
+
+/** Robinson-Foulds on the names that both trees share as observed nodes. */
+typedef struct lathe_tree_difference {
+    int32_t n_a, n_b;         /**< splits of either tree that have two names on each side */
+    int32_t missing, extra;   /**< splits of a alone, of b alone */
+    double normalised;        /**< (missing + extra) / (n_a + n_b); 0 where both are 0 */
+    int32_t edges_a, edges_b, edges_common; /**< edges between observed nodes, by name */
+    double length_correlation; /**< of the common splits' lengths; NaN below 3 */
+} lathe_tree_difference;
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_compare(const lathe_tree *a, const lathe_tree *b,
+                                                          lathe_tree_difference *out, lathe_error *err);
+
+/* --- Chow-Liu ------------------------------------------------------------------------------------ */
+
+typedef enum lathe_weight {
+    LATHE_WEIGHT_AUTO,    /**< information of each pair's own kind */
+    LATHE_WEIGHT_MI,      /**< mutual information; all columns discrete */
+    LATHE_WEIGHT_AGREE,   /**< number of equal cells; two states each */
+    LATHE_WEIGHT_ABSCORR, /**< |2 N/n - 1|; two states each */
+    LATHE_WEIGHT_GAUSS,   /**< -0.5 log(1 - r^2); all columns real */
+} lathe_weight;
+typedef enum lathe_prune { LATHE_PRUNE_NONE, LATHE_PRUNE_BIC, LATHE_PRUNE_GTEST, LATHE_PRUNE_THR } lathe_prune;
+
+/** Zero it for the defaults. */
+typedef struct lathe_chow_liu_params {
+    lathe_weight weight;
+    lathe_prune prune;
+    double p_value;       /**< gtest: level; 0: 0.05 / number of pairs */
+    double beta;          /**< thr: keep information >= n^-beta; 0: 0.5 */
+    double smoothing;     /**< added to every cell count */
+    bool bias;            /**< subtract d/(2n); on by itself with mixed or missing cells */
+    bool ties_by_index;   /**< else by a hash of the seed: index order flatters */
+    int32_t n_bootstrap;  /**< resamples for the support; 0: none */
+    int64_t min_pairs;    /**< with missing cells: pairs seen in fewer rows are not used; 0: 30, at most n/2 */
+    uint64_t seed;
+    int n_threads;        /**< 0: 1 */
+    const int32_t *whitelist, *blacklist; /**< pairs of columns, [2 n_...] */
+    int32_t n_whitelist, n_blacklist;
+    const lathe_progress *progress;
+} lathe_chow_liu_params;
+
+typedef struct lathe_chow_liu_info {
+    double log_likelihood; /**< of the data under the tree with maximum-likelihood parameters */
+    double bic;            /**< log-likelihood - parameters * log(n) / 2 */
+    double sum_weight;
+    int32_t n_components, n_constant;
+    int64_t min_n;         /**< smallest number of rows that a pair shares */
+    double seconds;
+    const char *kernel;    /**< of the counting */
+} lathe_chow_liu_info;
+
+/** The maximum-weight spanning tree (or forest) of the pairs' information. The same bits at any number of
+ * threads. Cost O(p^2 n / 64) words for two-state columns. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_chow_liu(const lathe_table *table, const lathe_chow_liu_params *params,
+                                                      lathe_tree *tree, lathe_chow_liu_info *info,
+                                                      lathe_error *err);
+
+/* --- Distances and latent trees ------------------------------------------------------------------- */
+
+/** Symmetric distances between named things. */
+typedef struct lathe_distances {
+    char **names; /**< [n] */
+    double *d;    /**< [n * n], zero diagonal */
+    int32_t n;
+    int32_t n_saturated; /**< pairs too far for the data to tell */
+} lathe_distances;
+LATHE_API void lathe_distances_free(lathe_distances *dist);
+/** PHYLIP (square or lower triangle) or CSV with names in the first row and column. Errors name line and
+ * column: not symmetric (unless symmetrise: the mean), negative, a diagonal that is not 0, no number. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_distances_read(const char *path, bool symmetrise,
+                                                            lathe_distances *dist, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_distances_parse(const char *text, size_t n_bytes, const char *name,
+                                                             bool symmetrise, lathe_distances *dist,
+                                                             lathe_error *err);
+/** PHYLIP text with 17 digits; free() it. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_distances_text(const lathe_distances *dist, char **text,
+                                                            size_t *n_bytes, lathe_error *err);
+
+typedef struct lathe_distance_params {
+    int32_t dim;        /**< columns a node; 0: 1 */
+    int64_t truncate;   /**< products dropped per covariance, largest first; -1: 2 round(sqrt(n) / 2) */
+    bool robust;        /**< centre by the median (else by the mean) */
+    int n_threads;
+} lathe_distance_params;
+/** Information distances of the table's columns: vectors of `dim` real columns, or discrete columns
+ * (log-determinants). LATHE_ERR_INPUT: a constant column, a missing cell in vectors, columns no multiple. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_distances_from_table(const lathe_table *table,
+                                                                  const lathe_distance_params *params,
+                                                                  lathe_distances *dist, lathe_error *err);
+/** (1/(n - n1)) * sum of a_t b_t without the n1 products of largest size (ties: the later index stays).
+ * scratch: [2 n] doubles. */
+LATHE_API double lathe_truncated_product(const double *a, const double *b, int64_t n, int64_t n1, double *scratch);
+
+typedef enum lathe_latent_method {
+    LATHE_LATENT_NJ,
+    LATHE_LATENT_BIONJ,
+    LATHE_LATENT_SNJ,
+    LATHE_LATENT_RG,
+    LATHE_LATENT_CLRG,
+} lathe_latent_method;
+
+/** Zero it for the defaults. */
+typedef struct lathe_latent_params {
+    lathe_latent_method method;
+    double eps;       /**< RG: grouping threshold; 0: 0.8 of the lower quartile of NJ's inner edges */
+    double tau;       /**< RG: distances beyond are not looked at; 0: three times the median tree edge; inf */
+    double contract;  /**< shorter edges at hidden nodes are merged; 0: eps / 2 */
+    bool no_refine;   /**< CLRG without the sweep over high-degree nodes */
+    const lathe_progress *progress;
+} lathe_latent_params;
+typedef struct lathe_latent_info {
+    double eps, tau;
+    int32_t n_forced, n_hidden;
+    double seconds;
+} lathe_latent_info;
+
+/** The tree behind the distances. One or two taxa give a node or an edge. NJ: O(n^3) at worst with rows
+ * passed over by a bound, ties to the smallest indices. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_latent_tree(const lathe_distances *dist,
+                                                         const lathe_latent_params *params, lathe_tree *tree,
+                                                         lathe_latent_info *info, lathe_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,414 @@
+/* verb_tree.c - `lathe tree learn | compare | dist`: trees from tables and distances. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/machine.h"
+#include "cli/cli.h"
+#include "lathe/tree.h"
+
+typedef struct tree_args {
+    bool unused;
+    const char *dist, *output, *root, *whitelist, *blacklist;
+    int32_t algo, weight, prune, format, ties;
+    int64_t dim, bins, max_states, bootstrap, min_pairs, n_threads, seed, trunc, corrupt_per_node;
+    double corrupted, eps, tau, p_value, beta, smoothing;
+    bool robust, no_refine, bias, symmetrise, missing_drop, newick, dot, graphml, edges, svg, ascii;
+} tree_args;
+
+static const char *const algos[] = {"auto", "chow-liu", "nj", "bionj", "snj", "rg", "clrg", NULL};
+static const char *const weights[] = {"auto", "mi", "agree", "abscorr", "gauss", NULL};
+static const char *const prunes[] = {"none", "bic", "gtest", "thr", NULL};
+static const char *const ties[] = {"random", "index", NULL};
+enum { ALGO_AUTO, ALGO_CHOW_LIU, ALGO_NJ, ALGO_BIONJ, ALGO_SNJ, ALGO_RG, ALGO_CLRG };
+
+#define AT(field) offsetof(tree_args, field)
+// clang-format off
+static const lathe_option learn_options[] = {
+    { .name = "algo", .group = "method", .arg = "NAME", .kind = LATHE_OPTION_CHOICE, .choices = algos, .offset = AT(algo), .default_text = "chow-liu; nj with --dist", .help = "chow-liu, or latent trees: nj, bionj, snj, rg, clrg" },
+    { .name = "dist", .group = "input", .arg = "FILE", .kind = LATHE_OPTION_FILE, .offset = AT(dist), .help = "distances instead of samples: PHYLIP or CSV" },
+    { .name = "symmetrise", .group = "input", .kind = LATHE_OPTION_FLAG, .offset = AT(symmetrise), .help = "mean of both directions where distances differ" },
+    { .name = "dim", .group = "input", .arg = "L", .kind = LATHE_OPTION_INT, .offset = AT(dim), .min = 1, .max = 16, .default_text = "1", .help = "columns a variable (vectors)" },
+    { .name = "bins", .group = "input", .arg = "K", .kind = LATHE_OPTION_INT, .offset = AT(bins), .min = 2, .max = 64, .default_text = "none", .help = "real columns become K equally full bins" },
+    { .name = "max-states", .group = "input", .arg = "K", .kind = LATHE_OPTION_INT, .offset = AT(max_states), .min = 2, .max = 2048, .default_text = "64", .help = "most states of a discrete column" },
+    { .name = "weight", .group = "method", .arg = "KIND", .kind = LATHE_OPTION_CHOICE, .choices = weights, .offset = AT(weight), .default_text = "auto", .help = "chow-liu: information by kind, mi, agree, abscorr or gauss" },
+    { .name = "prune", .group = "method", .arg = "RULE", .kind = LATHE_OPTION_CHOICE, .choices = prunes, .offset = AT(prune), .default_text = "none", .help = "chow-liu: keep a forest: bic, gtest, thr" },
+    { .name = "pvalue", .group = "method", .arg = "P", .kind = LATHE_OPTION_REAL, .offset = AT(p_value), .min = 0, .max = 1, .default_text = "0.05 / pairs", .help = "level of --prune gtest" },
+    { .name = "beta", .group = "method", .arg = "B", .kind = LATHE_OPTION_REAL, .offset = AT(beta), .min = 0.01, .max = 0.99, .default_text = "0.5", .help = "--prune thr keeps information of at least n^-B" },
+    { .name = "smoothing", .group = "method", .arg = "S", .kind = LATHE_OPTION_REAL, .offset = AT(smoothing), .min = 0, .max = 1e6, .default_text = "0", .help = "added to every cell of a pair's table" },
+    { .name = "bias", .group = "method", .kind = LATHE_OPTION_FLAG, .offset = AT(bias), .help = "subtract the expected bias of the information (Miller-Madow)" },
+    { .name = "min-pairs", .group = "method", .arg = "N", .kind = LATHE_OPTION_INT, .offset = AT(min_pairs), .min = 1, .max = 1e9, .default_text = "30", .help = "missing cells: pairs seen in fewer rows are not used" },
+    { .name = "ties", .group = "method", .arg = "RULE", .kind = LATHE_OPTION_CHOICE, .choices = ties, .offset = AT(ties), .default_text = "random", .help = "equal weights: random (by the seed) or index" },
+    { .name = "bootstrap", .group = "method", .arg = "R", .kind = LATHE_OPTION_INT, .offset = AT(bootstrap), .min = 0, .max = 100000, .default_text = "0", .help = "chow-liu: resamples for the edges' support" },
+    { .name = "robust", .group = "robust", .kind = LATHE_OPTION_FLAG, .offset = AT(robust), .help = "latent trees: truncated products, centred by the median" },
+    { .name = "corrupted", .group = "robust", .arg = "SHARE", .kind = LATHE_OPTION_REAL, .percent = true, .offset = AT(corrupted), .min = 0, .max = 0.12, .help = "share of bad rows a variable" },
+    { .name = "corrupt-per-node", .group = "robust", .arg = "K", .kind = LATHE_OPTION_INT, .offset = AT(corrupt_per_node), .min = 0, .max = 1e9, .help = "bad rows a variable" },
+    { .name = "trunc", .group = "robust", .arg = "N", .kind = LATHE_OPTION_INT, .offset = AT(trunc), .min = 0, .max = 1e9, .default_text = "about sqrt(rows)", .help = "products dropped per covariance" },
+    { .name = "eps", .group = "method", .arg = "E", .kind = LATHE_OPTION_REAL, .offset = AT(eps), .min = 0, .max = 1e6, .default_text = "from the data", .help = "rg, clrg: grouping threshold, about the shortest edge" },
+    { .name = "tau", .group = "method", .arg = "T", .kind = LATHE_OPTION_REAL, .offset = AT(tau), .min = 0, .max = 1e9, .default_text = "from the data", .help = "rg, clrg: distances beyond are not looked at" },
+    { .name = "no-refine", .group = "method", .kind = LATHE_OPTION_FLAG, .offset = AT(no_refine), .help = "clrg: no sweep over nodes of high degree" },
+    { .name = "root", .group = "output", .arg = "NAME", .kind = LATHE_OPTION_TEXT, .offset = AT(root), .default_text = "the middle", .help = "root of drawings and Newick" },
+    { .name = "output", .short_name = "o", .group = "output", .arg = "FILE", .kind = LATHE_OPTION_FILE, .offset = AT(output), .help = "by extension: .nwk .dot .graphml .csv .svg .html" },
+    { .name = "newick", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(newick), .help = "print Newick" },
+    { .name = "dot", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(dot), .help = "print DOT" },
+    { .name = "graphml", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(graphml), .help = "print GraphML" },
+    { .name = "edges", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(edges), .help = "print edges as CSV" },
+    { .name = "svg", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(svg), .help = "print SVG" },
+    { .name = "ascii", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(ascii), .help = "print a drawing in text (default)" },
+    { .name = "threads", .short_name = "t", .group = "method", .arg = "N", .kind = LATHE_OPTION_INT, .offset = AT(n_threads), .min = 0, .max = 1024, .env = "LATHE_THREADS", .default_text = "all cores", .help = "threads; the tree does not depend on them" },
+    { .name = "seed", .group = "method", .arg = "S", .kind = LATHE_OPTION_INT, .offset = AT(seed), .min = 0, .max = 9e15, .default_text = "1", .help = "of ties and resamples" },
+};
+// clang-format on
+static const lathe_option *const learn_tables[] = {learn_options};
+static const size_t learn_sizes[] = {LATHE_LEN(learn_options)};
+
+static void defaults(void *args) {
+    tree_args *a = args;
+    a->trunc = -1;
+    a->seed = 1;
+    a->dim = 1;
+}
+
+/* --- Output -------------------------------------------------------------------------------------------- */
+
+static int32_t find_name(const lathe_tree *tree, const char *name) {
+    for (int32_t i = 0; i < tree->n_nodes; i++)
+        if (strcmp(tree->names[i], name) == 0)
+            return i;
+    return -1;
+}
+
+static lathe_status format_of(const char *path, lathe_tree_format *format, lathe_error *err) {
+    static const struct {
+        const char *ending;
+        lathe_tree_format format;
+    } endings[] = {
+        {".nwk", LATHE_TREE_NEWICK}, {".newick", LATHE_TREE_NEWICK},   {".tree", LATHE_TREE_NEWICK},
+        {".dot", LATHE_TREE_DOT},    {".graphml", LATHE_TREE_GRAPHML}, {".csv", LATHE_TREE_EDGES},
+        {".svg", LATHE_TREE_SVG},    {".html", LATHE_TREE_HTML},       {".txt", LATHE_TREE_ASCII}};
+    const size_t n = strlen(path);
+    for (size_t i = 0; i < LATHE_LEN(endings); i++) {
+        const size_t m = strlen(endings[i].ending);
+        if (n > m && strcmp(path + n - m, endings[i].ending) == 0) {
+            *format = endings[i].format;
+            return LATHE_OK;
+        }
+    }
+    return lathe_fail(err, LATHE_ERR_ARG,
+                      "-o %s: the ending is none of .nwk .dot .graphml .csv .svg .html .txt", path);
+}
+
+static lathe_status tree_json(const lathe_tree *tree, json_t *out, lathe_error *err) {
+    json_t *edges = json_array(), *hidden = json_array(), *nodes = json_array();
+    for (int32_t e = 0; e < tree->n_edges; e++) {
+        const lathe_tree_edge *x = &tree->edges[e];
+        json_array_append_new(
+            edges,
+            json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "u", lathe_json_string(tree->names[x->u]), "v",
+                      lathe_json_string(tree->names[x->v]), "weight", lathe_json_real(x->weight), "length",
+                      lathe_json_real(x->length), "support", lathe_json_real(x->support), "margin",
+                      lathe_json_real(x->margin), "confidence", lathe_json_real(x->confidence)));
+    }
+    for (int32_t i = 0; i < tree->n_nodes; i++) {
+        json_array_append_new(nodes, lathe_json_string(tree->names[i]));
+        if (i >= tree->n_observed)
+            json_array_append_new(hidden, lathe_json_string(tree->names[i]));
+    }
+    json_object_set_new(out, "nodes", nodes);
+    json_object_set_new(out, "edges", edges);
+    json_object_set_new(out, "hidden", hidden);
+    char *text = NULL;
+    lathe_status st = lathe_tree_text(tree, LATHE_TREE_NEWICK, -1, &text, NULL, err);
+    if (st)
+        return st;
+    text[strcspn(text, "\n")] = 0;
+    json_object_set_new(out, "newick", lathe_json_string(text));
+    free(text);
+    return LATHE_OK;
+}
+
+static lathe_status show_tree(const tree_args *a, lathe_cli *cli, const lathe_tree *tree, lathe_error *err) {
+    int32_t root = -1;
+    char *text = NULL;
+    size_t n_bytes = 0;
+    lathe_status st = LATHE_OK;
+    if (a->root != NULL) {
+        root = find_name(tree, a->root);
+        if (root < 0)
+            return lathe_fail(err, LATHE_ERR_ARG, "--root %s: no node has this name", a->root);
+    }
+    if (a->output != NULL) {
+        lathe_tree_format format = LATHE_TREE_NEWICK;
+        st = format_of(a->output, &format, err);
+        if (!st)
+            st = lathe_tree_text(tree, format, root, &text, &n_bytes, err);
+        if (!st)
+            st = lathe_file_write(a->output, text, n_bytes, err);
+        free(text);
+        if (st)
+            return st;
+    }
+    if (cli->json)
+        return tree_json(tree, cli->result, err);
+    const bool wanted[] = {
+        a->newick, a->dot, a->graphml, a->edges, a->svg, false, a->ascii || a->output == NULL};
+    const bool one = a->newick || a->dot || a->graphml || a->edges || a->svg;
+    for (size_t f = 0; f < LATHE_LEN(wanted) && !st; f++) {
+        if (!wanted[f] || (f == LATHE_TREE_ASCII && one && !a->ascii))
+            continue;
+        st = lathe_tree_text(tree, (lathe_tree_format) f, root, &text, &n_bytes, err);
+        if (!st) {
+            fwrite(text, 1, n_bytes, cli->out);
+            free(text);
+        }
+    }
+    return st;
+}
+
+/* --- learn -------------------------------------------------------------------------------------------------
+ */
+
+static int threads(const tree_args *a) {
+    return a->n_threads > 0 ? (int) a->n_threads : lathe_n_cores();
+}
+
+static lathe_status get_distances(const tree_args *a, lathe_cli *cli, lathe_distances *dist,
+                                  lathe_error *err) {
+    if (a->dist != NULL)
+        return lathe_distances_read(a->dist, a->symmetrise, dist, err);
+    lathe_table table;
+    const lathe_table_params how = {.max_states = (int32_t) a->max_states, .bins = (int32_t) a->bins};
+    lathe_status st = lathe_table_read(cli->positional[0], &how, &table, err);
+    if (st)
+        return st;
+    const bool robust = a->robust || a->corrupted > 0 || a->corrupt_per_node > 0 || a->trunc > 0;
+    lathe_distance_params params = {.dim = (int32_t) a->dim, .robust = robust};
+    const double k =
+        a->corrupt_per_node > 0 ? (double) a->corrupt_per_node : ceil(a->corrupted * (double) table.n_rows);
+    params.truncate = a->trunc >= 0 ? a->trunc : k > 0 ? (int64_t) (2 * k) : robust ? -1 : 0;
+    if (params.truncate > table.n_rows / 10)
+        lathe_log(&cli->logger, LATHE_LOG_WARN,
+                  "%lld of %lld products are dropped: distances become too long", (long long) params.truncate,
+                  (long long) table.n_rows);
+    st = lathe_distances_from_table(&table, &params, dist, err);
+    lathe_table_free(&table);
+    if (!st && dist->n > 2 && 2.0 * dist->n_saturated > 0.5 * dist->n * (dist->n - 1.0))
+        lathe_log(&cli->logger, LATHE_LOG_WARN,
+                  "%d pairs are too far apart for the data to see: use clrg or snj", (int) dist->n_saturated);
+    if (!st && cli->json)
+        json_object_set_new(cli->result, "truncated", json_integer(params.truncate));
+    return st;
+}
+
+static lathe_status learn_latent(const tree_args *a, lathe_cli *cli, int32_t algo, lathe_tree *tree,
+                                 lathe_error *err) {
+    lathe_distances dist = {0};
+    lathe_latent_info info = {0};
+    lathe_status st = get_distances(a, cli, &dist, err);
+    if (st)
+        return st;
+    const lathe_latent_params params = {.method = (lathe_latent_method) (algo - ALGO_NJ),
+                                        .eps = a->eps,
+                                        .tau = a->tau,
+                                        .no_refine = a->no_refine};
+    st = lathe_latent_tree(&dist, &params, tree, &info, err);
+    if (!st && info.n_forced > 0)
+        lathe_log(&cli->logger, LATHE_LOG_WARN, "%d merges were forced: no pair lay within eps %.3g",
+                  (int) info.n_forced, info.eps);
+    if (!st && cli->json) {
+        json_object_set_new(cli->result, "algo", json_string(algos[algo]));
+        json_object_set_new(cli->result, "p", json_integer(dist.n));
+        json_object_set_new(cli->result, "eps", lathe_json_real(info.eps));
+        json_object_set_new(cli->result, "tau", lathe_json_real(info.tau));
+        json_object_set_new(cli->result, "forced", json_integer(info.n_forced));
+        json_object_set_new(cli->result, "saturated", json_integer(dist.n_saturated));
+        json_object_set_new(cli->result, "log_likelihood", json_null());
+        json_object_set_new(cli->result, "bic", json_null());
+        json_object_set_new(cli->result, "seconds", lathe_json_real(info.seconds));
+    }
+    lathe_distances_free(&dist);
+    return st;
+}
+
+static lathe_status learn_chow_liu(const tree_args *a, lathe_cli *cli, lathe_tree *tree, lathe_error *err) {
+    lathe_table table;
+    const lathe_table_params how = {.max_states = (int32_t) a->max_states,
+                                    .bins = (int32_t) a->bins,
+                                    .kind = a->weight == LATHE_WEIGHT_GAUSS                 ? 2
+                                            : a->weight == LATHE_WEIGHT_AUTO || a->bins > 1 ? 0
+                                                                                            : 1};
+    lathe_status st = lathe_table_read(cli->positional[0], &how, &table, err);
+    if (st)
+        return st;
+    lathe_chow_liu_info info = {0};
+    const lathe_chow_liu_params params = {.weight = (lathe_weight) a->weight,
+                                          .prune = (lathe_prune) a->prune,
+                                          .p_value = a->p_value,
+                                          .beta = a->beta,
+                                          .smoothing = a->smoothing,
+                                          .bias = a->bias,
+                                          .ties_by_index = a->ties == 1,
+                                          .n_bootstrap = (int32_t) a->bootstrap,
+                                          .min_pairs = a->min_pairs,
+                                          .seed = (uint64_t) a->seed,
+                                          .n_threads = threads(a),
+                                          .progress = &cli->progress};
+    st = lathe_chow_liu(&table, &params, tree, &info, err);
+    if (!st && info.n_constant > 0)
+        lathe_log(&cli->logger, LATHE_LOG_WARN, "%d columns are constant: their edges carry no information",
+                  (int) info.n_constant);
+    if (!st && info.min_n < 30)
+        lathe_log(&cli->logger, LATHE_LOG_WARN, "an edge rests on %lld rows", (long long) info.min_n);
+    if (!st && cli->json) {
+        json_object_set_new(cli->result, "algo", json_string("chow-liu"));
+        json_object_set_new(cli->result, "p", json_integer(table.n_columns));
+        json_object_set_new(cli->result, "n", json_integer(table.n_rows));
+        json_object_set_new(cli->result, "log_likelihood", lathe_json_real(info.log_likelihood));
+        json_object_set_new(cli->result, "bic", lathe_json_real(info.bic));
+        json_object_set_new(cli->result, "components", json_integer(info.n_components));
+        json_object_set_new(cli->result, "kernel", json_string(info.kernel));
+        json_object_set_new(cli->result, "seconds", lathe_json_real(info.seconds));
+    }
+    lathe_table_free(&table);
+    return st;
+}
+
+static lathe_status run_learn(const void *args, lathe_cli *cli, lathe_error *err) {
+    const tree_args *a = args;
+    if ((a->dist == NULL) != (cli->n_positional == 1))
+        return lathe_fail(err, LATHE_ERR_ARG, "give either a table (CSV, TSV, NPY, '-') or --dist FILE");
+    const int32_t algo = a->algo != ALGO_AUTO ? a->algo : a->dist != NULL ? ALGO_NJ : ALGO_CHOW_LIU;
+    if (a->dist != NULL && algo == ALGO_CHOW_LIU)
+        return lathe_fail(err, LATHE_ERR_ARG, "--algo chow-liu wants samples, not distances");
+    lathe_tree tree = {0};
+    lathe_status st =
+        algo == ALGO_CHOW_LIU ? learn_chow_liu(a, cli, &tree, err) : learn_latent(a, cli, algo, &tree, err);
+    if (!st)
+        st = show_tree(a, cli, &tree, err);
+    lathe_tree_free(&tree);
+    return st;
+}
+
+extern const lathe_verb lathe_verb_tree_learn;
+const lathe_verb lathe_verb_tree_learn = {
+    .name = "tree learn",
+    .summary = "learn the tree behind a table's columns, or behind distances",
+    .usage = "lathe tree learn TABLE.csv [--algo NAME] | --dist MATRIX",
+    .examples = "lathe tree learn survey.csv --bootstrap 100 -o tree.html\nlathe tree learn --dist taxa.phy "
+                "--newick\n"
+                "lathe tree learn sensors.csv --dim 3 --algo clrg --robust --corrupted 5%",
+    .schema = "lathe.tree-learn/1",
+    .options = {learn_tables, learn_sizes, 1},
+    .args_size = sizeof(tree_args),
+    .defaults = defaults,
+    .run = run_learn,
+};
+
+/* --- dist
+ * ----------------------------------------------------------------------------------------------------- */
+
+static lathe_status run_dist(const void *args, lathe_cli *cli, lathe_error *err) {
+    const tree_args *a = args;
+    if ((a->dist == NULL) != (cli->n_positional == 1))
+        return lathe_fail(err, LATHE_ERR_ARG, "give either a table or --dist FILE");
+    lathe_distances dist = {0};
+    lathe_status st = get_distances(a, cli, &dist, err);
+    char *text = NULL;
+    size_t n_bytes = 0;
+    if (!st && cli->json) {
+        json_t *names = json_array(), *rows = json_array();
+        for (int64_t i = 0; i < dist.n; i++) {
+            json_t *row = json_array();
+            for (int64_t j = 0; j < dist.n; j++)
+                json_array_append_new(row, lathe_json_real(dist.d[i * dist.n + j]));
+            json_array_append_new(names, lathe_json_string(dist.names[i]));
+            json_array_append_new(rows, row);
+        }
+        json_object_set_new(cli->result, "names", names);
+        json_object_set_new(cli->result, "distances", rows);
+        json_object_set_new(cli->result, "saturated", json_integer(dist.n_saturated));
+    } else if (!st) {
+        st = lathe_distances_text(&dist, &text, &n_bytes, err);
+        if (!st)
+            st = lathe_file_write(a->output != NULL ? a->output : "-", text, n_bytes, err);
+        free(text);
+    }
+    lathe_distances_free(&dist);
+    return st;
+}
+
+extern const lathe_verb lathe_verb_tree_dist;
+const lathe_verb lathe_verb_tree_dist = {
+    .name = "tree dist",
+    .summary = "print the distances between a table's columns",
+    .usage = "lathe tree dist TABLE.csv [--dim L] [--robust] [-o OUT.phy]",
+    .examples = "lathe tree dist sensors.csv --dim 3 -o sensors.phy",
+    .schema = "lathe.tree-dist/1",
+    .options = {learn_tables, learn_sizes, 1},
+    .args_size = sizeof(tree_args),
+    .defaults = defaults,
+    .run = run_dist,
+};
+
+/* --- compare
+ * --------------------------------------------------------------------------------------------------- */
+
+static lathe_status read_newick(const char *path, lathe_tree *tree, lathe_error *err) {
+    char *text = NULL;
+    size_t n_bytes = 0;
+    lathe_status st = lathe_file_read(path, (size_t) 1 << 30, &text, &n_bytes, err);
+    if (st)
+        return st;
+    st = lathe_tree_parse_newick(text, n_bytes, tree, err);
+    free(text);
+    return st ? lathe_fail_within(err, "%s", path) : LATHE_OK;
+}
+
+static lathe_status run_compare(const void *args, lathe_cli *cli, lathe_error *err) {
+    (void) args;
+    if (cli->n_positional != 2)
+        return lathe_fail(err, LATHE_ERR_ARG, "two Newick files, please");
+    lathe_tree a = {0}, b = {0};
+    lathe_tree_difference d;
+    lathe_status st = read_newick(cli->positional[0], &a, err);
+    if (!st)
+        st = read_newick(cli->positional[1], &b, err);
+    if (!st)
+        st = lathe_tree_compare(&a, &b, &d, err);
+    if (!st && cli->json) {
+        json_object_set_new(cli->result, "rf", json_integer(d.missing + d.extra));
+        json_object_set_new(cli->result, "rf_normalised", lathe_json_real(d.normalised));
+        json_object_set_new(cli->result, "missing", json_integer(d.missing));
+        json_object_set_new(cli->result, "extra", json_integer(d.extra));
+        json_object_set_new(cli->result, "edge_precision",
+                            lathe_json_real(d.edges_b ? (double) d.edges_common / d.edges_b : NAN));
+        json_object_set_new(cli->result, "edge_recall",
+                            lathe_json_real(d.edges_a ? (double) d.edges_common / d.edges_a : NAN));
+        json_object_set_new(cli->result, "length_correlation", lathe_json_real(d.length_correlation));
+    } else if (!st) {
+        fprintf(cli->out, "Robinson-Foulds %d of %d splits (%.3f): %d missing, %d extra\n",
+                (int) (d.missing + d.extra), (int) (d.n_a + d.n_b), d.normalised, (int) d.missing,
+                (int) d.extra);
+        if (d.edges_a + d.edges_b > 0)
+            fprintf(cli->out, "edges between observed nodes: %d and %d, %d in both\n", (int) d.edges_a,
+                    (int) d.edges_b, (int) d.edges_common);
+    }
+    lathe_tree_free(&a);
+    lathe_tree_free(&b);
+    return st;
+}
+
+extern const lathe_verb lathe_verb_tree_compare;
+const lathe_verb lathe_verb_tree_compare = {
+    .name = "tree compare",
+    .summary = "compare two trees: Robinson-Foulds, common edges",
+    .usage = "lathe tree compare TRUE.nwk OTHER.nwk",
+    .examples = "lathe tree compare expected.nwk learned.nwk --json",
+    .schema = "lathe.tree-compare/1",
+    .options = {NULL, NULL, 0},
+    .args_size = sizeof(tree_args),
+    .defaults = defaults,
+    .run = run_compare,
+};

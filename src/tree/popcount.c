@@ -1,0 +1,199 @@
+/* popcount.c - see popcount.h. Columns are taken in groups of 32 so that both groups stay in the second
+ * cache, and in squares of 4 x 4 (2 x 2 without AVX-512) so that each loaded word serves four (two) products.
+ */
+#include "tree/popcount.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+enum { GROUP = 32 };
+
+static int32_t least(int32_t a, int32_t b) {
+    return a < b ? a : b;
+}
+
+static bool always(void) {
+    return true;
+}
+
+static void tile_portable(const uint64_t *x, int32_t n_a, const uint64_t *y, int32_t n_b, int64_t n_words,
+                          uint32_t *counts, int32_t stride) {
+    for (int32_t a = 0; a < n_a; a++)
+        for (int32_t b = 0; b < n_b; b++) {
+            uint64_t sum = 0;
+            for (int64_t k = 0; k < n_words; k++) {
+                uint64_t v = x[a * n_words + k] & y[b * n_words + k];
+                v -= (v >> 1) & UINT64_C(0x5555555555555555);
+                v = (v & UINT64_C(0x3333333333333333)) + ((v >> 2) & UINT64_C(0x3333333333333333));
+                v = (v + (v >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+                sum += (v * UINT64_C(0x0101010101010101)) >> 56;
+            }
+            counts[(int64_t) a * stride + b] = (uint32_t) sum;
+        }
+}
+
+#if defined(__x86_64__)
+static bool has_popcnt(void) {
+    return __builtin_cpu_supports("popcnt");
+}
+static bool has_avx2(void) {
+    return __builtin_cpu_supports("avx2");
+}
+static bool has_vpopcntdq(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vpopcntdq");
+}
+
+__attribute__((target("popcnt"))) static void tile_popcnt(const uint64_t *x, int32_t n_a, const uint64_t *y,
+                                                          int32_t n_b, int64_t n_words, uint32_t *counts,
+                                                          int32_t stride) {
+    for (int32_t a = 0; a < n_a; a++)
+        for (int32_t b = 0; b < n_b; b++) {
+            const uint64_t *p = x + a * n_words, *q = y + b * n_words;
+            uint64_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+            for (int64_t k = 0; k < n_words; k += 4) {
+                s0 += (uint64_t) __builtin_popcountll(p[k] & q[k]);
+                s1 += (uint64_t) __builtin_popcountll(p[k + 1] & q[k + 1]);
+                s2 += (uint64_t) __builtin_popcountll(p[k + 2] & q[k + 2]);
+                s3 += (uint64_t) __builtin_popcountll(p[k + 3] & q[k + 3]);
+            }
+            counts[(int64_t) a * stride + b] = (uint32_t) (s0 + s1 + s2 + s3);
+        }
+}
+
+/* Counts of the 32 bytes by two table look-ups, summed to four words. */
+__attribute__((target("avx2"))) static inline __m256i count_avx2(__m256i v) {
+    const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2,
+                                           2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const __m256i low = _mm256_set1_epi8(15);
+    return _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(v, low)),
+                           _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
+}
+
+__attribute__((target("avx2"))) static uint32_t sum_avx2(__m256i v) {
+    uint64_t w[4];
+    _mm256_storeu_si256((__m256i *) (void *) w, v);
+    return (uint32_t) (w[0] + w[1] + w[2] + w[3]);
+}
+
+__attribute__((target("avx2"))) static void square_avx2(const uint64_t *p[2], const uint64_t *q[2],
+                                                        int64_t n_words, uint32_t out[4]) {
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i s00 = zero, s01 = zero, s10 = zero, s11 = zero;
+    for (int64_t k = 0; k < n_words;) {
+        const int64_t end = k + 120 < n_words ? k + 120 : n_words; /* 30 vectors: bytes stay below 256 */
+        __m256i b00 = zero, b01 = zero, b10 = zero, b11 = zero;
+        for (; k < end; k += 4) {
+            const __m256i a0 = _mm256_loadu_si256((const __m256i *) (const void *) (p[0] + k));
+            const __m256i a1 = _mm256_loadu_si256((const __m256i *) (const void *) (p[1] + k));
+            const __m256i c0 = _mm256_loadu_si256((const __m256i *) (const void *) (q[0] + k));
+            const __m256i c1 = _mm256_loadu_si256((const __m256i *) (const void *) (q[1] + k));
+            b00 = _mm256_add_epi8(b00, count_avx2(_mm256_and_si256(a0, c0)));
+            b01 = _mm256_add_epi8(b01, count_avx2(_mm256_and_si256(a0, c1)));
+            b10 = _mm256_add_epi8(b10, count_avx2(_mm256_and_si256(a1, c0)));
+            b11 = _mm256_add_epi8(b11, count_avx2(_mm256_and_si256(a1, c1)));
+        }
+        s00 = _mm256_add_epi64(s00, _mm256_sad_epu8(b00, zero));
+        s01 = _mm256_add_epi64(s01, _mm256_sad_epu8(b01, zero));
+        s10 = _mm256_add_epi64(s10, _mm256_sad_epu8(b10, zero));
+        s11 = _mm256_add_epi64(s11, _mm256_sad_epu8(b11, zero));
+    }
+    out[0] = sum_avx2(s00);
+    out[1] = sum_avx2(s01);
+    out[2] = sum_avx2(s10);
+    out[3] = sum_avx2(s11);
+}
+
+__attribute__((target("avx2"))) static void tile_avx2(const uint64_t *x, int32_t n_a, const uint64_t *y,
+                                                      int32_t n_b, int64_t n_words, uint32_t *counts,
+                                                      int32_t stride) {
+    for (int32_t a0 = 0; a0 < n_a; a0 += GROUP)
+        for (int32_t b0 = 0; b0 < n_b; b0 += GROUP)
+            for (int32_t a = a0; a < least(a0 + GROUP, n_a); a += 2)
+                for (int32_t b = b0; b < least(b0 + GROUP, n_b); b += 2) {
+                    const int32_t a1 = least(a + 1, n_a - 1), b1 = least(b + 1, n_b - 1);
+                    const uint64_t *p[2] = {x + a * n_words, x + a1 * n_words};
+                    const uint64_t *q[2] = {y + b * n_words, y + b1 * n_words};
+                    uint32_t s[4];
+                    square_avx2(p, q, n_words, s);
+                    counts[(int64_t) a1 * stride + b1] = s[3];
+                    counts[(int64_t) a1 * stride + b] = s[2];
+                    counts[(int64_t) a * stride + b1] = s[1];
+                    counts[(int64_t) a * stride + b] = s[0];
+                    if (a1 == a)
+                        counts[(int64_t) a * stride + b1] = s[1];
+                }
+}
+
+#define STEP(i, j) s[i][j] = _mm512_add_epi64(s[i][j], _mm512_popcnt_epi64(_mm512_and_si512(a[i], b[j])))
+__attribute__((target("avx512f,avx512vpopcntdq"))) static void
+square_avx512(const uint64_t *const p[4], const uint64_t *const q[4], int64_t n_words, uint32_t out[4][4]) {
+    __m512i s[4][4], a[4], b[4];
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++)
+            s[i][j] = _mm512_setzero_si512();
+    for (int64_t k = 0; k < n_words; k += 8) {
+        for (int i = 0; i < 4; i++) {
+            a[i] = _mm512_loadu_si512(p[i] + k);
+            b[i] = _mm512_loadu_si512(q[i] + k);
+        }
+        STEP(0, 0);
+        STEP(0, 1);
+        STEP(0, 2);
+        STEP(0, 3);
+        STEP(1, 0);
+        STEP(1, 1);
+        STEP(1, 2);
+        STEP(1, 3);
+        STEP(2, 0);
+        STEP(2, 1);
+        STEP(2, 2);
+        STEP(2, 3);
+        STEP(3, 0);
+        STEP(3, 1);
+        STEP(3, 2);
+        STEP(3, 3);
+    }
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++)
+            out[i][j] = (uint32_t) _mm512_reduce_add_epi64(s[i][j]);
+}
+
+__attribute__((target("avx512f,avx512vpopcntdq"))) static void tile_avx512(const uint64_t *x, int32_t n_a,
+                                                                           const uint64_t *y, int32_t n_b,
+                                                                           int64_t n_words, uint32_t *counts,
+                                                                           int32_t stride) {
+    for (int32_t a0 = 0; a0 < n_a; a0 += GROUP)
+        for (int32_t b0 = 0; b0 < n_b; b0 += GROUP)
+            for (int32_t a = a0; a < least(a0 + GROUP, n_a); a += 4)
+                for (int32_t b = b0; b < least(b0 + GROUP, n_b); b += 4) {
+                    const uint64_t *p[4], *q[4];
+                    uint32_t s[4][4];
+                    for (int32_t i = 0; i < 4; i++) {
+                        p[i] = x + least(a + i, n_a - 1) * n_words;
+                        q[i] = y + least(b + i, n_b - 1) * n_words;
+                    }
+                    square_avx512(p, q, n_words, s);
+                    for (int32_t i = 0; i < 4 && a + i < n_a; i++)
+                        for (int32_t j = 0; j < 4 && b + j < n_b; j++)
+                            counts[(int64_t) (a + i) * stride + b + j] = s[i][j];
+                }
+}
+#endif
+
+const lathe_popcount_kernel lathe_popcount_kernels[] = {
+#if defined(__x86_64__)
+    {"avx512-vpopcntdq", tile_avx512, has_vpopcntdq},
+    {"avx2", tile_avx2, has_avx2},
+    {"popcnt", tile_popcnt, has_popcnt},
+#endif
+    {"portable", tile_portable, always},
+};
+const size_t lathe_n_popcount_kernels = LATHE_LEN(lathe_popcount_kernels);
+
+const lathe_popcount_kernel *lathe_popcount_best(void) {
+    size_t i = 0;
+    while (!lathe_popcount_kernels[i].usable())
+        i++;
+    return &lathe_popcount_kernels[i];
+}

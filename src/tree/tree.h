@@ -1,0 +1,30 @@
+/* tree.h - what the files of this room share: adjacency of trees, walks, union-find, names. */
+#ifndef LATHE_TREE_TREE_H
+#define LATHE_TREE_TREE_H
+
+#include "lathe/tree.h"
+
+/* Neighbours of node u: to[start[u] .. start[u + 1]), by the edge of that number. */
+typedef struct lathe_adjacency {
+    int32_t *start, *to, *edge;
+} lathe_adjacency;
+LATHE_NODISCARD lathe_status lathe_adjacency_new(const lathe_tree *tree, lathe_adjacency *a,
+                                                 lathe_error *err);
+void lathe_adjacency_free(lathe_adjacency *a);
+/* Nodes of root's component, parents first; parents and their edges (-1 at the root). Returns how many. */
+int32_t lathe_tree_walk(const lathe_tree *tree, const lathe_adjacency *a, int32_t root, int32_t *order,
+                        int32_t *parent, int32_t *parent_edge);
+/* Appends an edge (room for it is the caller's care). */
+void lathe_tree_add(lathe_tree *tree, int32_t u, int32_t v, double weight, double length);
+/* Union-find with halved paths. */
+int32_t lathe_find(int32_t *up, int32_t i);
+char *lathe_tree_strdup(const char *text);
+void lathe_names_free(char **names, int64_t n);
+
+/* The learners on distances d[n * n] (row-major); edges with lengths in a tree of n observed nodes. */
+LATHE_NODISCARD lathe_status lathe_nj(const double *d, int32_t n, char *const *names, bool bionj,
+                                      lathe_tree *tree, lathe_error *err);
+LATHE_NODISCARD lathe_status lathe_snj(const double *d, int32_t n, char *const *names, lathe_tree *tree,
+                                       lathe_error *err);
+
+#endif
