@@ -23,10 +23,10 @@ extern "C" {
 typedef struct lathe_column {
     char *name;
     bool discrete;
-    int32_t n_states;  /**< discrete: number of states seen, at least 1 */
-    char **states;     /**< [n_states], sorted (numbers by value) */
-    uint16_t *codes;   /**< [n_rows], NULL unless discrete */
-    double *values;    /**< [n_rows], NULL where discrete */
+    int32_t n_states; /**< discrete: number of states seen, at least 1 */
+    char **states;    /**< [n_states], sorted (numbers by value) */
+    uint16_t *codes;  /**< [n_rows], NULL unless discrete */
+    double *values;   /**< [n_rows], NULL where discrete */
     int64_t n_missing;
 } lathe_column;
 
@@ -40,7 +40,8 @@ typedef struct lathe_table {
 typedef struct lathe_table_params {
     int32_t max_states; /**< most states of a discrete column; 0: 64 */
     int32_t bins;       /**< > 1: real columns become this many equally full bins */
-    int32_t kind;       /**< 0: by content (whole numbers with few values are discrete), 1: all discrete, 2: all real */
+    int32_t
+        kind; /**< 0: by content (whole numbers with few values are discrete), 1: all discrete, 2: all real */
 } lathe_table_params;
 
 /** Reads CSV, TSV ("-": stdin) or, by its name, NPY (columns x0, x1, ...; a third dimension gives x0.1, ...).
@@ -53,8 +54,8 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_table_parse(const char *text, size_
                                                          lathe_error *err);
 LATHE_API void lathe_table_free(lathe_table *table);
 /** CSV with header; free() *text. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_table_text(const lathe_table *table, char **text, size_t *n_bytes,
-                                                        lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_table_text(const lathe_table *table, char **text,
+                                                        size_t *n_bytes, lathe_error *err);
 
 /* --- Trees --------------------------------------------------------------------------------------- */
 
@@ -76,13 +77,14 @@ typedef struct lathe_tree {
 } lathe_tree;
 
 LATHE_API void lathe_tree_free(lathe_tree *tree);
-/** A tree on nodes without edges, room for n_nodes - 1; names[n_observed] copied, hidden ones _h1, _h2, ... */
+/** A tree on nodes without edges, room for n_nodes - 1; names[n_observed] copied, hidden ones _h1, _h2, ...
+ */
 LATHE_API LATHE_NODISCARD lathe_status lathe_tree_new(int32_t n_nodes, int32_t n_observed, char *const *names,
                                                       lathe_tree *tree, lathe_error *err);
 /** Reads Newick: quoted names, comments in [], lengths, labels that are numbers as support of the edge above,
  * named inner nodes as observed ones. Depth is bounded by memory alone. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_tree_parse_newick(const char *text, size_t n_bytes, lathe_tree *tree,
-                                                               lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_parse_newick(const char *text, size_t n_bytes,
+                                                               lathe_tree *tree, lathe_error *err);
 
 /** Output formats of lathe_tree_text. */
 typedef enum lathe_tree_format {
@@ -102,11 +104,11 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_tree_text(const lathe_tree *tree, l
 
 /** Robinson-Foulds on the names that both trees share as observed nodes. */
 typedef struct lathe_tree_difference {
-    int32_t n_a, n_b;         /**< splits of either tree that have two names on each side */
-    int32_t missing, extra;   /**< splits of a alone, of b alone */
-    double normalised;        /**< (missing + extra) / (n_a + n_b); 0 where both are 0 */
+    int32_t n_a, n_b;                       /**< splits of either tree that have two names on each side */
+    int32_t missing, extra;                 /**< splits of a alone, of b alone */
+    double normalised;                      /**< (missing + extra) / (n_a + n_b); 0 where both are 0 */
     int32_t edges_a, edges_b, edges_common; /**< edges between observed nodes, by name */
-    double length_correlation; /**< of the common splits' lengths; NaN below 3 */
+    double length_correlation;              /**< of the common splits' lengths; NaN below 3 */
 } lathe_tree_difference;
 LATHE_API LATHE_NODISCARD lathe_status lathe_tree_compare(const lathe_tree *a, const lathe_tree *b,
                                                           lathe_tree_difference *out, lathe_error *err);
@@ -120,21 +122,26 @@ typedef enum lathe_weight {
     LATHE_WEIGHT_ABSCORR, /**< |2 N/n - 1|; two states each */
     LATHE_WEIGHT_GAUSS,   /**< -0.5 log(1 - r^2); all columns real */
 } lathe_weight;
-typedef enum lathe_prune { LATHE_PRUNE_NONE, LATHE_PRUNE_BIC, LATHE_PRUNE_GTEST, LATHE_PRUNE_THR } lathe_prune;
+typedef enum lathe_prune {
+    LATHE_PRUNE_NONE,
+    LATHE_PRUNE_BIC,
+    LATHE_PRUNE_GTEST,
+    LATHE_PRUNE_THR
+} lathe_prune;
 
 /** Zero it for the defaults. */
 typedef struct lathe_chow_liu_params {
     lathe_weight weight;
     lathe_prune prune;
-    double p_value;       /**< gtest: level; 0: 0.05 / number of pairs */
-    double beta;          /**< thr: keep information >= n^-beta; 0: 0.5 */
-    double smoothing;     /**< added to every cell count */
-    bool bias;            /**< subtract d/(2n); on by itself with mixed or missing cells */
-    bool ties_by_index;   /**< else by a hash of the seed: index order flatters */
-    int32_t n_bootstrap;  /**< resamples for the support; 0: none */
-    int64_t min_pairs;    /**< with missing cells: pairs seen in fewer rows are not used; 0: 30, at most n/2 */
+    double p_value;      /**< gtest: level; 0: 0.05 / number of pairs */
+    double beta;         /**< thr: keep information >= n^-beta; 0: 0.5 */
+    double smoothing;    /**< added to every cell count */
+    bool bias;           /**< subtract d/(2n); on by itself with mixed or missing cells */
+    bool ties_by_index;  /**< else by a hash of the seed: index order flatters */
+    int32_t n_bootstrap; /**< resamples for the support; 0: none */
+    int64_t min_pairs;   /**< with missing cells: pairs seen in fewer rows are not used; 0: 30, at most n/2 */
     uint64_t seed;
-    int n_threads;        /**< 0: 1 */
+    int n_threads;                        /**< 0: 1 */
     const int32_t *whitelist, *blacklist; /**< pairs of columns, [2 n_...] */
     int32_t n_whitelist, n_blacklist;
     const lathe_progress *progress;
@@ -145,16 +152,16 @@ typedef struct lathe_chow_liu_info {
     double bic;            /**< log-likelihood - parameters * log(n) / 2 */
     double sum_weight;
     int32_t n_components, n_constant;
-    int64_t min_n;         /**< smallest number of rows that a pair shares */
+    int64_t min_n; /**< smallest number of rows that a pair shares */
     double seconds;
-    const char *kernel;    /**< of the counting */
+    const char *kernel; /**< of the counting */
 } lathe_chow_liu_info;
 
 /** The maximum-weight spanning tree (or forest) of the pairs' information. The same bits at any number of
  * threads. Cost O(p^2 n / 64) words for two-state columns. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_chow_liu(const lathe_table *table, const lathe_chow_liu_params *params,
-                                                      lathe_tree *tree, lathe_chow_liu_info *info,
-                                                      lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_chow_liu(const lathe_table *table,
+                                                      const lathe_chow_liu_params *params, lathe_tree *tree,
+                                                      lathe_chow_liu_info *info, lathe_error *err);
 
 /* --- Distances and latent trees ------------------------------------------------------------------- */
 
@@ -170,17 +177,17 @@ LATHE_API void lathe_distances_free(lathe_distances *dist);
  * column: not symmetric (unless symmetrise: the mean), negative, a diagonal that is not 0, no number. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_distances_read(const char *path, bool symmetrise,
                                                             lathe_distances *dist, lathe_error *err);
-LATHE_API LATHE_NODISCARD lathe_status lathe_distances_parse(const char *text, size_t n_bytes, const char *name,
-                                                             bool symmetrise, lathe_distances *dist,
-                                                             lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_distances_parse(const char *text, size_t n_bytes,
+                                                             const char *name, bool symmetrise,
+                                                             lathe_distances *dist, lathe_error *err);
 /** PHYLIP text with 17 digits; free() it. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_distances_text(const lathe_distances *dist, char **text,
                                                             size_t *n_bytes, lathe_error *err);
 
 typedef struct lathe_distance_params {
-    int32_t dim;        /**< columns a node; 0: 1 */
-    int64_t truncate;   /**< products dropped per covariance, largest first; -1: 2 round(sqrt(n) / 2) */
-    bool robust;        /**< centre by the median (else by the mean) */
+    int32_t dim;      /**< columns a node; 0: 1 */
+    int64_t truncate; /**< products dropped per covariance, largest first; -1: 2 round(sqrt(n) / 2) */
+    bool robust;      /**< centre by the median (else by the mean) */
     int n_threads;
 } lathe_distance_params;
 /** Information distances of the table's columns: vectors of `dim` real columns, or discrete columns
@@ -190,7 +197,8 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_distances_from_table(const lathe_ta
                                                                   lathe_distances *dist, lathe_error *err);
 /** (1/(n - n1)) * sum of a_t b_t without the n1 products of largest size (ties: the later index stays).
  * scratch: [2 n] doubles. */
-LATHE_API double lathe_truncated_product(const double *a, const double *b, int64_t n, int64_t n1, double *scratch);
+LATHE_API double lathe_truncated_product(const double *a, const double *b, int64_t n, int64_t n1,
+                                         double *scratch);
 
 typedef enum lathe_latent_method {
     LATHE_LATENT_NJ,
@@ -203,10 +211,10 @@ typedef enum lathe_latent_method {
 /** Zero it for the defaults. */
 typedef struct lathe_latent_params {
     lathe_latent_method method;
-    double eps;       /**< RG: grouping threshold; 0: 0.8 of the lower quartile of NJ's inner edges */
-    double tau;       /**< RG: distances beyond are not looked at; 0: three times the median tree edge; inf */
-    double contract;  /**< shorter edges at hidden nodes are merged; 0: eps / 2 */
-    bool no_refine;   /**< CLRG without the sweep over high-degree nodes */
+    double eps;      /**< RG: grouping threshold; 0: 0.8 of the lower quartile of NJ's inner edges */
+    double tau;      /**< RG: distances beyond are not looked at; 0: three times the median tree edge; inf */
+    double contract; /**< shorter edges at hidden nodes are merged; 0: eps / 2 */
+    bool no_refine;  /**< CLRG without the sweep over high-degree nodes */
     const lathe_progress *progress;
 } lathe_latent_params;
 typedef struct lathe_latent_info {
@@ -220,6 +228,58 @@ typedef struct lathe_latent_info {
 LATHE_API LATHE_NODISCARD lathe_status lathe_latent_tree(const lathe_distances *dist,
                                                          const lathe_latent_params *params, lathe_tree *tree,
                                                          lathe_latent_info *info, lathe_error *err);
+
+/* --- Active learning of homogeneous two-state trees --------------------------------------------------- */
+
+/** Where readings come from: fills out[m * n_nodes] (row-major, 0 or 1) with m joint samples of these nodes.
+ */
+typedef struct lathe_tree_oracle {
+    lathe_status (*sample)(void *user, const int32_t *nodes, int32_t n_nodes, int64_t m, uint8_t *out,
+                           lathe_error *err);
+    void *user;
+} lathe_tree_oracle;
+typedef struct lathe_active_params {
+    int64_t budget; /**< node readings */
+    double gamma;   /**< share kept for the second phase; 0: 0.2 */
+    double c;       /**< confidence level; 0: 0.3; negative: 0 */
+    double rho;     /**< edge correlation; 0: estimated */
+    uint64_t seed;
+    uint32_t trial; /**< for the tie keys */
+    bool ties_by_index;
+} lathe_active_params;
+typedef struct lathe_active_info {
+    int64_t n1, n2, phase1, phase2, left;
+    int32_t n_ambiguous; /**< nodes of the second phase */
+    double rho_hat, threshold;
+    bool edges_differ; /**< a tree edge lies 4 standard errors off: confidences do not hold */
+} lathe_active_info;
+/** Two-phase learning: all nodes first, then only those whose place is in doubt. names[p]. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_active(const lathe_tree_oracle *oracle, int32_t p,
+                                                         char *const *names,
+                                                         const lathe_active_params *params, lathe_tree *tree,
+                                                         lathe_active_info *info, lathe_error *err);
+/** A homogeneous Ising tree's samples: node i > 0 copies parent[i] < i and flips with probability
+ * (1 - rho)/2. State of the oracle that lathe_homogeneous_sample serves. */
+typedef struct lathe_homogeneous {
+    const int32_t *parent; /**< [p], parent[0] = -1 */
+    int32_t p;
+    double rho;
+    lathe_rng rng;
+    uint8_t *scratch; /**< [p] */
+} lathe_homogeneous;
+LATHE_API lathe_status lathe_homogeneous_sample(void *homogeneous, const int32_t *nodes, int32_t n_nodes,
+                                                int64_t m, uint8_t *out, lathe_error *err);
+
+/** Exponents of error per full vector, exact (closed forms). rho in (0, 1). */
+LATHE_API double lathe_exponent_chow_liu(double rho);
+/** Rate function I(x) of the nearest swap, |x| <= 1. */
+LATHE_API double lathe_exponent_rate(double rho, double x);
+typedef struct lathe_exponent_design {
+    double exponent, gain, gamma, c; /**< best over a grid; gain over lathe_exponent_chow_liu */
+    double hub_gain, hub_c;          /**< star with many leaves, worst case, best c */
+} lathe_exponent_design;
+LATHE_API LATHE_NODISCARD lathe_status lathe_exponent_active(double rho, int32_t p,
+                                                             lathe_exponent_design *out, lathe_error *err);
 
 #ifdef __cplusplus
 }

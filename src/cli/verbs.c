@@ -25,6 +25,7 @@ extern const lathe_verb lathe_verb_completion;
 extern const lathe_verb lathe_verb_tree_learn;
 extern const lathe_verb lathe_verb_tree_compare;
 extern const lathe_verb lathe_verb_tree_dist;
+extern const lathe_verb lathe_verb_tree_exponent;
 
 const lathe_verb *const lathe_verbs[] = {
     // clang-format off
@@ -52,5 +53,6 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_tree_learn,
     &lathe_verb_tree_compare,
     &lathe_verb_tree_dist,
+    &lathe_verb_tree_exponent,
 };
 const size_t lathe_n_verbs = LATHE_LEN(lathe_verbs);

@@ -1,0 +1,156 @@
+/* test_active.c - exponents in closed form, the hand-worked step, budgets, error laws by simulation. */
+#include "support/check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lathe/tree.h"
+
+/* Spec A7.1. */
+static void exponents_match_the_closed_forms(void **state) {
+    (void) state;
+    check_near(lathe_exponent_chow_liu(.6), -log(.96), 1e-14);
+    check_near(lathe_exponent_chow_liu(.8), -log(.96), 1e-14);
+    check_near(lathe_exponent_chow_liu(.5), .034067, 1e-6);
+    check_near(lathe_exponent_chow_liu(.9), .028611, 1e-6);
+    check_near(lathe_exponent_chow_liu(.1), .002258, 1e-6);
+    check_near(lathe_exponent_chow_liu(sqrt(.5)), .043840, 1e-6);
+    for (double rho = .05; rho < 1; rho += .1) {
+        const double theta = .5 * (1 - rho), mu = theta * rho;
+        check_near(lathe_exponent_rate(rho, 0), lathe_exponent_chow_liu(rho), 1e-12);
+        check_near(lathe_exponent_rate(rho, mu), 0, 1e-12);
+        for (double x = -.9; x < .95; x += .3)
+            check_near(lathe_exponent_rate(rho, -x),
+                       lathe_exponent_rate(rho, x) + x * log((1 - theta) / theta), 1e-11);
+    }
+}
+
+/* Spec A3.4's table of gains, and the hubs'. */
+static void designed_gains_match_the_table(void **state) {
+    (void) state;
+    static const struct {
+        double rho;
+        int32_t p;
+        double gain;
+    } table[] = {{.5, 6, 1.29},  {.5, 10, 1.46},  {.5, 50, 2.03}, {.8, 10, 1.47},
+                 {.8, 20, 1.71}, {.8, 100, 2.30}, {.9, 20, 1.73}, {.95, 10, 1.49}};
+    for (size_t i = 0; i < LATHE_LEN(table); i++) {
+        lathe_exponent_design d;
+        lathe_error err = {0};
+        check_ok(lathe_exponent_active(table[i].rho, table[i].p, &d, &err), err);
+        check_near(d.gain, table[i].gain, .011);
+    }
+    lathe_exponent_design d;
+    lathe_error err = {0};
+    check_ok(lathe_exponent_active(.8, 20, &d, &err), err);
+    check_near(d.hub_gain, 1.48, .011);
+    check_near(d.hub_c, .20, .011);
+    check_ok(lathe_exponent_active(.6, 20, &d, &err), err);
+    check_near(d.hub_gain, 1.90, .011);
+}
+
+/* Ten rows with N12 = 9, N23 = 8, N13 = 7 (spec A7.4), then zeros. */
+static lathe_status scripted(void *user, const int32_t *nodes, int32_t n_nodes, int64_t m, uint8_t *out,
+                             lathe_error *err) {
+    (void) err;
+    int *at = user;
+    for (int64_t t = 0; t < m; t++, ++*at) {
+        const int flip1 = *at == 0, flip3 = *at == 1 || *at == 2;
+        for (int32_t k = 0; k < n_nodes; k++)
+            out[t * n_nodes + k] = (uint8_t) (nodes[k] == 0 ? flip1 : nodes[k] == 2 ? flip3 : 0);
+    }
+    return LATHE_OK;
+}
+
+static void the_hand_worked_step_is_followed(void **state) {
+    (void) state;
+    char label[3][2] = {"1", "2", "3"};
+    char *names[] = {label[0], label[1], label[2]};
+    for (int loose = 0; loose < 2; loose++) {
+        int at = 0;
+        const lathe_tree_oracle oracle = {scripted, &at};
+        /* 36 readings: n = 12, n1 = round(10/12 of 12) = 10 */
+        const lathe_active_params params = {.budget = 36, .gamma = 2.0 / 12, .c = loose ? 1 : .3, .seed = 1};
+        lathe_tree tree;
+        lathe_active_info info;
+        lathe_error err = {0};
+        check_ok(lathe_tree_active(&oracle, 3, names, &params, &tree, &info, &err), err);
+        assert_int_equal(info.n1, 10);
+        check_near(info.rho_hat, .7, 1e-12);
+        check_near(info.threshold, loose ? 1.05 : .315, 1e-12);
+        assert_int_equal(info.n_ambiguous, loose ? 3 : 0);
+        assert_int_equal(info.n2, loose ? 2 : 0);
+        assert_int_equal(info.left, loose ? 0 : 6);
+        lathe_tree_free(&tree);
+    }
+}
+
+static double errors(const int32_t *parent, int32_t p, double rho, int64_t n, double c, int trials,
+                     uint32_t first) {
+    char *names[32], label[32][4];
+    uint8_t scratch[32];
+    int wrong = 0;
+    for (int32_t i = 0; i < p; i++) {
+        snprintf(label[i], sizeof label[i], "%d", (int) i);
+        names[i] = label[i];
+    }
+    for (int t = 0; t < trials; t++) {
+        lathe_homogeneous h = {.parent = parent,
+                               .p = p,
+                               .rho = rho,
+                               .rng = lathe_rng_new(7, 51, first + (uint32_t) t),
+                               .scratch = scratch};
+        const lathe_tree_oracle oracle = {lathe_homogeneous_sample, &h};
+        const lathe_active_params params = {
+            .budget = n * p, .c = c, .seed = 7, .trial = first + (uint32_t) t, .rho = rho};
+        lathe_tree tree;
+        lathe_active_info info;
+        lathe_error err = {0};
+        check_ok(lathe_tree_active(&oracle, p, names, &params, &tree, &info, &err), err);
+        assert_true(info.phase1 + info.phase2 <= params.budget);
+        bool ok = true;
+        for (int32_t e = 0; e < tree.n_edges; e++)
+            ok = ok &&
+                 (parent[tree.edges[e].v] == tree.edges[e].u || parent[tree.edges[e].u] == tree.edges[e].v);
+        wrong += !ok;
+        lathe_tree_free(&tree);
+    }
+    return (double) wrong / trials;
+}
+
+/* Spec A7.2 through c = 1e9 (everything in doubt: passive on n rows); 4 standard errors. And A6: on a chain
+ * of 20 at n = 100 the second phase must at least halve 0.0869. */
+static void error_laws_are_the_exact_ones(void **state) {
+    (void) state;
+    static const int32_t three[] = {-1, 0, 1};
+    static const struct {
+        double theta;
+        int64_t n;
+        double error;
+    } exact[] = {{.1, 10, .390277}, {.1, 20, .220447}, {.2, 40, .069500}};
+    for (size_t i = 0; i < LATHE_LEN(exact); i++) {
+        const int trials = 20000;
+        const double got =
+            errors(three, 3, 1 - 2 * exact[i].theta, exact[i].n, 1e9, trials, (uint32_t) (100000 * i));
+        check_near(got, exact[i].error, 5 * sqrt(exact[i].error * (1 - exact[i].error) / trials));
+    }
+    int32_t chain[20];
+    for (int32_t i = 0; i < 20; i++)
+        chain[i] = i - 1;
+    const double passive = errors(chain, 20, .8, 100, 1e9, 3000, 1),
+                 active = errors(chain, 20, .8, 100, .3, 3000, 1);
+    check_near(passive, .0869, 5 * sqrt(.0869 * .9131 / 3000));
+    check_near(active, .0289, 5 * sqrt(.0289 * .9711 / 3000));
+    assert_true(active < .5 * passive);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(exponents_match_the_closed_forms),
+        cmocka_unit_test(designed_gains_match_the_table),
+        cmocka_unit_test(the_hand_worked_step_is_followed),
+        cmocka_unit_test(error_laws_are_the_exact_ones),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
