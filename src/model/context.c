@@ -96,7 +96,10 @@ lathe_status lathe_context_new(const lathe_model *model, const lathe_context_par
     if (c == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a context");
     c->model = model;
-    c->kernels = model->packed != NULL ? &model->kernels : NULL;
+    if (model->packed != NULL && p.flash != 0)
+        c->kernels = p.exact ? &model->kernels_exact : &model->kernels;
+    else if (model->packed != NULL)
+        c->kernels = &model->kernels_explicit;
     c->params = p;
     c->params.policy = NULL;
     c->n_ctx = p.n_ctx;

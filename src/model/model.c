@@ -174,7 +174,11 @@ static lathe_status pack_weights(lathe_model *m, lathe_error *err) {
         if (data >= begin && data < end && !only_looked_up)
             status = lathe_packed_set_add(m->packed, t, true, err);
     }
-    m->kernels.linear = lathe_packed_linear;
+    m->attn = m->attn_exact = (lathe_attention_op){cpu, m->desc.attn_scale, m->desc.attn_softcap, 63};
+    m->attn_exact.n_q_max = INT32_MAX;
+    m->kernels = m->kernels_exact = (lathe_kernels){lathe_packed_linear, lathe_fused_attention, &m->attn};
+    m->kernels_exact.user = &m->attn_exact;
+    m->kernels_explicit.linear = lathe_packed_linear;
     return status;
 }
 

@@ -5,8 +5,10 @@
 
 #include "tensor/cpu/matmul_tmpl.h"
 
+#include "tensor/cpu/attention_tmpl.h"
+
 static bool is_usable(void) {
     return cpuid_has_avxvnni();
 }
 
-const lathe_cpu lathe_cpu_avxvnni = {"avxvnni", is_usable, quantise, matmul};
+const lathe_cpu lathe_cpu_avxvnni = {"avxvnni", is_usable, quantise, matmul, attention};

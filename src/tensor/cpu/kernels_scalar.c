@@ -4,8 +4,10 @@
 
 #include "tensor/cpu/matmul_tmpl.h"
 
+#include "tensor/cpu/attention_tmpl.h"
+
 static bool is_usable(void) {
     return true;
 }
 
-const lathe_cpu lathe_cpu_scalar = {"scalar", is_usable, quantise, matmul};
+const lathe_cpu lathe_cpu_scalar = {"scalar", is_usable, quantise, matmul, attention};

@@ -119,3 +119,12 @@ static inline vi vi_dot_q8(vi sum, vb w, const int8_t *a) {
                 _mm256_add_epi32(sum.b, _mm256_madd_epi16(q, one))};
 }
 #endif
+static inline vf vf_load(const float *p) {
+    return (vf){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+static inline float vf_sum(vf x) {
+    __m256 s = _mm256_add_ps(x.a, x.b);
+    __m128 h = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    h = _mm_add_ps(h, _mm_movehl_ps(h, h));
+    return _mm_cvtss_f32(_mm_add_ss(h, _mm_movehdup_ps(h)));
+}

@@ -72,3 +72,9 @@ static inline vi vi_dot(vi sum, vb w, const int8_t *a) {
 static inline vi vi_dot_q8(vi sum, vb w, const int8_t *a) {
     return vi_dot(sum, w, a);
 }
+static inline vf vf_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+static inline float vf_sum(vf x) {
+    return _mm512_reduce_add_ps(x);
+}

@@ -101,3 +101,14 @@ static inline vi vi_dot_q8(vi sum, vb w, const int8_t *a) {
     EACH16 for (int i = 0; i < 4; i++) sum.v[l] += (w.v[4 * l + i] - 128) * a[i];
     return sum;
 }
+static inline vf vf_load(const float *p) {
+    vf r;
+    EACH16 r.v[l] = p[l];
+    return r;
+}
+static inline float vf_sum(vf a) {
+    for (int n = 8; n > 0; n /= 2)
+        for (int l = 0; l < n; l++)
+            a.v[l] += a.v[l + n];
+    return a.v[0];
+}
