@@ -19,6 +19,7 @@ extern const lathe_verb lathe_verb_spec_analyse;
 extern const lathe_verb lathe_verb_ngram_build;
 extern const lathe_verb lathe_verb_ngram_merge;
 extern const lathe_verb lathe_verb_ngram_stats;
+extern const lathe_verb lathe_verb_worker;
 extern const lathe_verb lathe_verb_help;
 extern const lathe_verb lathe_verb_version;
 extern const lathe_verb lathe_verb_completion;
@@ -46,6 +47,7 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_ngram_build,
     &lathe_verb_ngram_merge,
     &lathe_verb_ngram_stats,
+    &lathe_verb_worker,
     &lathe_verb_help,
     &lathe_verb_version,
     &lathe_verb_completion,

@@ -287,6 +287,9 @@ static lathe_status begin(lathe_session *s, const int32_t *ids, size_t n_ids, la
     s->n_ids = n_ids;
     s->n_generated = s->keep = s->n_dropped = 0;
     lathe_stop_text_clear(&s->stop);
+    s->at_start = true;
+    for (size_t i = 0; s->vocab && i < n_ids; i++)
+        s->at_start = s->at_start && lathe_vocab_is_control(s->vocab, ids[i]);
     s->stats = (lathe_session_stats){.n_prompt = (int32_t) n_ids, .n_reused = (int32_t) n_reused};
     const double start = lathe_now();
     st = read_prompt(s, n_reused, n_ids - 1, err);
@@ -351,6 +354,22 @@ static lathe_status put_text(lathe_session *s, const char *text, size_t n_bytes,
     return LATHE_OK;
 }
 
+/* The blank that some vocabularies put before a text's first word is none of the text's. */
+static lathe_status skip_first_blank(const lathe_session *s, int32_t id, const char **text, size_t *n_bytes,
+                                     lathe_error *err) {
+    char *whole = NULL;
+    size_t n_whole = 0;
+    if ((*text)[0] != ' ')
+        return LATHE_OK;
+    const lathe_status st = lathe_detokenize(s->vocab, &id, 1, false, &whole, &n_whole, err);
+    if (!st && n_whole + 1 == *n_bytes) {
+        (*text)++;
+        (*n_bytes)--;
+    }
+    lathe_free(whole);
+    return st;
+}
+
 static lathe_status accept_token(lathe_session *s, int32_t id, bool *goes_on, lathe_error *err) {
     if (s->vocab && !s->params.ignore_eos && lathe_vocab_is_end(s->vocab, id)) {
         s->stats.stop = LATHE_STOP_EOS;
@@ -368,7 +387,11 @@ static lathe_status accept_token(lathe_session *s, int32_t id, bool *goes_on, la
     const char *text = NULL;
     size_t n_bytes = 0;
     lathe_detok_add(s->detok, id, &text, &n_bytes);
-    return n_bytes > 0 ? put_text(s, text, n_bytes, goes_on, err) : LATHE_OK;
+    if (n_bytes > 0 && s->at_start) {
+        st = skip_first_blank(s, id, &text, &n_bytes, err);
+        s->at_start = false;
+    }
+    return !st && n_bytes > 0 ? put_text(s, text, n_bytes, goes_on, err) : st;
 }
 
 /* true: nothing more is to be generated, and stats.stop says why. */

@@ -34,6 +34,7 @@ struct lathe_session {
     size_t keep, n_dropped; /* ids [keep, keep + n_dropped) are no longer in the context */
 
     lathe_detok *detok;
+    bool at_start; /* no text yet, neither prompt nor answer */
     lathe_stop_text stop;
     lathe_text_fn print;
     void *print_user;

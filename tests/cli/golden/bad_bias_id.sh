@@ -1,0 +1,1 @@
+lathe run m.gguf hello --logit-bias 9999+1

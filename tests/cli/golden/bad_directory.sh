@@ -1,0 +1,1 @@
+mkdir d; lathe run d hello

@@ -1,0 +1,1 @@
+echo "1 99999" >ids; lathe run m.gguf --ids ids

@@ -1,0 +1,1 @@
+lathe run m.gguf "one two three four five six seven" -c 4

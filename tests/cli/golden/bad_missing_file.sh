@@ -1,0 +1,1 @@
+lathe run missing.gguf hello

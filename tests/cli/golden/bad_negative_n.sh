@@ -1,0 +1,1 @@
+lathe run m.gguf hello -n -5

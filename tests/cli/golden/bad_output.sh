@@ -1,0 +1,1 @@
+lathe run m.gguf hello -n 2 -o no/such/folder/x -q

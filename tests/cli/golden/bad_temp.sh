@@ -1,0 +1,1 @@
+lathe run m.gguf hello --temp nan

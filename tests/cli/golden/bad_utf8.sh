@@ -1,0 +1,1 @@
+printf "a\377" | lathe run m.gguf

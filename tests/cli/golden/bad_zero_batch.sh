@@ -1,0 +1,1 @@
+lathe run m.gguf hello -b 0

@@ -1,0 +1,34 @@
+# Two workers: the same greedy text as without them; a worker that is gone is an error of one line.
+set -eu
+build=$(cd "$1" && pwd)
+model=$(cd "${LATHE_SHARED:-../shared}" 2>/dev/null && pwd)/models/stories260K-f32.gguf
+[ -f "$model" ] || exit 77
+[ -z "${LATHE_SANITIZE:-}" ] || exit 77
+LATHE_THREADS=1
+export LATHE_THREADS
+dir=$(mktemp -d)
+pids=
+trap 'for p in $pids; do kill $p 2>/dev/null || :; done; rm -rf "$dir"' EXIT
+first=$((20000 + $$ % 20000))
+second=$((first + 1))
+for port in $first $second; do
+    "$build/lathe" worker --listen 127.0.0.1:$port -q >"$dir/log$port" 2>&1 &
+    pids="$pids $!"
+done
+sleep 1
+for p in $pids; do kill -0 $p 2>/dev/null || exit 77; done # somebody else has the port
+"$build/lathe" run "$model" "Once upon a time" -n 40 --temp 0 -q --cache-type f32 </dev/null >"$dir/alone"
+timeout 60 "$build/lathe" run "$model" "Once upon a time" -n 40 --temp 0 -q --cache-type f32 \
+    --rpc 127.0.0.1:$first,127.0.0.1:$second --tensor-split 2,2,1 </dev/null >"$dir/together"
+cmp "$dir/alone" "$dir/together"
+for p in $pids; do kill -TERM $p; status=0; wait $p || status=$?; [ $status -eq 143 ]; done
+pids=
+status=0
+"$build/lathe" run "$model" hi -n 1 --rpc 127.0.0.1:$first </dev/null 2>"$dir/error" || status=$?
+[ $status -eq 1 ]
+[ "$(wc -l <"$dir/error")" -eq 1 ]
+grep -q "nobody answers" "$dir/error"
+status=0
+"$build/lathe" worker --listen 0.0.0.0:$first 2>"$dir/error" || status=$?
+[ $status -eq 2 ]
+grep -q "i-trust-this-network" "$dir/error"
