@@ -20,6 +20,12 @@ static lathe_error err;
 static pid_t workers[2];
 static char endpoints[2][32];
 
+/* ggml keeps what it knows of a worker until the process ends. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) {
+    return "leak:ggml_backend_rpc_\n";
+}
+
 /* A port that was free a moment ago. */
 static int free_port(void) {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
