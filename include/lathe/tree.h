@@ -258,6 +258,18 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_tree_active(const lathe_tree_oracle
                                                          char *const *names,
                                                          const lathe_active_params *params, lathe_tree *tree,
                                                          lathe_active_info *info, lathe_error *err);
+/** A program as oracle: it runs under /bin/sh and answers lines {"nodes":["a","b"],"n":40} on its input with lines
+ * {"rows":[[0,1],...]} on its output. The caller ignores SIGPIPE. Errors: the program ends, is silent for
+ * timeout_s, or answers something else. */
+typedef struct lathe_sampler_process lathe_sampler_process;
+LATHE_API LATHE_NODISCARD lathe_status lathe_sampler_process_new(const char *command, int32_t p, char *const *names,
+                                                                 double timeout_s, lathe_sampler_process **process,
+                                                                 lathe_error *err);
+LATHE_API void lathe_sampler_process_free(lathe_sampler_process *process);
+/** For lathe_tree_oracle.sample. */
+LATHE_API lathe_status lathe_sampler_process_sample(void *process, const int32_t *nodes, int32_t n_nodes, int64_t m,
+                                                    uint8_t *out, lathe_error *err);
+
 /** A homogeneous Ising tree's samples: node i > 0 copies parent[i] < i and flips with probability
  * (1 - rho)/2. State of the oracle that lathe_homogeneous_sample serves. */
 typedef struct lathe_homogeneous {

@@ -26,6 +26,7 @@ extern const lathe_verb lathe_verb_completion;
 extern const lathe_verb lathe_verb_tree_learn;
 extern const lathe_verb lathe_verb_tree_compare;
 extern const lathe_verb lathe_verb_tree_dist;
+extern const lathe_verb lathe_verb_tree_active;
 extern const lathe_verb lathe_verb_tree_exponent;
 
 const lathe_verb *const lathe_verbs[] = {
@@ -55,6 +56,7 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_tree_learn,
     &lathe_verb_tree_compare,
     &lathe_verb_tree_dist,
+    &lathe_verb_tree_active,
     &lathe_verb_tree_exponent,
 };
 const size_t lathe_n_verbs = LATHE_LEN(lathe_verbs);

@@ -2,8 +2,10 @@
 #include "support/check.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lathe/tree.h"
 
@@ -145,12 +147,45 @@ static void error_laws_are_the_exact_ones(void **state) {
     assert_true(active < .5 * passive);
 }
 
+/* A shell script as sampler: four nodes that always agree but for one row in ten. Then programs that end,
+ * talk nonsense, or send too little. */
+static void samplers_that_fail_are_reported(void **state) {
+    (void) state;
+    char label[2][2] = {"a", "b"};
+    char *names[] = {label[0], label[1]};
+    static const struct {
+        const char *command, *says;
+    } runs[] = {{"while read line; do echo '{\"rows\":[[0,0],[1,1],[0,1]]}'; done", NULL},
+                {"exit 3", "sampler"},
+                {"read line; echo 'hello'", "reply"},
+                {"read line; echo '{\"rows\":[[0,0]]}'", "3 were asked"},
+                {"read line; echo '{\"rows\":[[0,0],[0],[1,1]]}'", "row 2"},
+                {"read line; echo '{\"rows\":[[0,0],[0,7],[1,1]]}'", "value 2"},
+                {"sleep 5", "no reply"}};
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < LATHE_LEN(runs); i++) {
+        lathe_sampler_process *process = NULL;
+        lathe_error err = {0};
+        uint8_t out[6];
+        const int32_t nodes[] = {0, 1};
+        check_ok(lathe_sampler_process_new(runs[i].command, 2, names, .5, &process, &err), err);
+        const lathe_status st = lathe_sampler_process_sample(process, nodes, 2, 3, out, &err);
+        if (runs[i].says == NULL) {
+            check_ok(st, err);
+            assert_int_equal(out[2] + out[3] + 10 * out[4] + 100 * out[5], 102);
+        } else {
+            assert_int_not_equal(st, LATHE_OK);
+            assert_non_null(strstr(err.text, runs[i].says));
+        }
+        lathe_sampler_process_free(process);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exponents_match_the_closed_forms),
-        cmocka_unit_test(designed_gains_match_the_table),
-        cmocka_unit_test(the_hand_worked_step_is_followed),
-        cmocka_unit_test(error_laws_are_the_exact_ones),
+        cmocka_unit_test(exponents_match_the_closed_forms), cmocka_unit_test(designed_gains_match_the_table),
+        cmocka_unit_test(the_hand_worked_step_is_followed), cmocka_unit_test(error_laws_are_the_exact_ones),
+        cmocka_unit_test(samplers_that_fail_are_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
