@@ -177,6 +177,21 @@ static void words_of_each_family(void **state) {
          "\xC2\xBD/ \xE2\x82\x82\xC2\xB3/ \xE0\xB9\x93/"},
         {"qwen2", "\xC2\xBD \xE2\x82\x82\xC2\xB3 \xE0\xB9\x93",
          "\xC2\xBD/ /\xE2\x82\x82/\xC2\xB3/ /\xE0\xB9\x93/"},
+        {"gpt-4o", "x12345.6", "x/123/45/./6/"},
+        {"deepseek-v3", "x12345.6", "x/123/45/./6/"},
+        {"default", "  a\n\n b\t\tc  ", " / a/\n\n/ b/\t/\t/c/  /"},
+        {"qwen2", "  a\n\n b\t\tc  ", " / a/\n\n/ b/\t/\tc/  /"},
+        {"gpt-4o", "  a\n\n b\t\tc  ", " / a/\n\n/ b/\t/\tc/  /"},
+        {"deepseek-v3", "  a\n\n b\t\tc  ", " / a/\n\n/ b/\t/\tc/  /"},
+        {"llama-bpe", "\xE4\xBD\xA0\xE5\xA5\xBDok\xE4\xB8\x96\xE7\x95\x8C",
+         "\xE4\xBD\xA0\xE5\xA5\xBDok\xE4\xB8\x96\xE7\x95\x8C/"},
+        {"default", "a_b+=C`d`", "a/_/b/+=/C/`/d/`/"},
+        {"qwen2", "a_b+=C`d`", "a/_b/+=/C/`d/`/"},
+        {"default", "\xC2\xBD \xE2\x82\x82\xC2\xB3 \xE0\xB9\x93",
+         "\xC2\xBD/ /\xE2\x82\x82\xC2\xB3/ /\xE0\xB9\x93/"},
+        {"llama-bpe", "\xC2\xBD \xE2\x82\x82\xC2\xB3 \xE0\xB9\x93",
+         "\xC2\xBD/ /\xE2\x82\x82\xC2\xB3/ /\xE0\xB9\x93/"},
+        {"deepseek-llm", "na\xC3\xAFve", "na/\xC3\xAF/ve/"},
         {"superbpe", "a 1234567 b12", "a /1/234/567/ b/12/"},
         {"jina-v2-de", "don't", "don/'t/"},
     };
@@ -194,6 +209,71 @@ static void words_of_each_family(void **state) {
     assert_int_equal(lathe_pretok_new("gpt-3", &p, &err), LATHE_ERR_UNSUPPORTED);
     assert_int_equal(lathe_pretok_new("", &p, &err), LATHE_ERR_UNSUPPORTED);
     assert_int_equal(lathe_pretok_new("phi-2 mpt", &p, &err), LATHE_ERR_UNSUPPORTED);
+}
+
+/* Every name that the table lists compiles, and no piece is lost whatever the family. */
+static void every_family_splits(void **state) {
+    (void) state;
+    static const char *const names[] = {
+        "gpt-2",          "phi-2",        "mpt",           "olmo",         "jais",
+        "gigachat",       "jina-v2-en",   "roberta-bpe",   "exaone4",      "trillion",
+        "modern-bert",    "mellum",       "starcoder",     "refact",       "command-r",
+        "smollm",         "codeshell",    "exaone",        "minerva-7b",   "falcon",
+        "default",        "llama-bpe",    "llama3",        "llama-v3",     "falcon3",
+        "falcon-h1",      "pixtral",      "lfm2",          "dbrx",         "smaug-bpe",
+        "chatglm-bpe",    "glm4",         "qwen2",         "stablelm2",    "deepseek-r1-qwen",
+        "megrez",         "hunyuan",      "grok-2",        "solar-open",   "qwen35",
+        "tekken",         "gpt-4o",       "llama4",        "kanana2",      "minimax-m2",
+        "deepseek-coder", "deepseek-v3",  "hunyuan-dense", "deepseek-llm", "bloom",
+        "poro-chat",      "gpt3-finnish", "viking",        "seed-coder",   "bailingmoe",
+        "bailingmoe2",    "superbpe",     "gemma4",
+    };
+    static const char text[] =
+        "I'M x12345.6  a\n\n b\t\tc na\xC3\xAFve \xE4\xBD\xA0\xE5\xA5\xBD a_b+=C`d` \xC2\xBD  ";
+    for (size_t i = 0; i < LATHE_LEN(names); i++) {
+        lathe_pretok *p = NULL;
+        lathe_error err = {0};
+        joined j = {.n = 0};
+        check_ok(lathe_pretok_new(names[i], &p, &err), err);
+        check_ok(lathe_pretok_split(p, text, sizeof text - 1, join, &j, &err), err);
+        char all[256];
+        size_t n = 0;
+        for (size_t k = 0; k < strlen(j.text); k++)
+            if (j.text[k] != '/')
+                all[n++] = j.text[k];
+        assert_int_equal(n, sizeof text - 1);
+        assert_memory_equal(all, text, n);
+        lathe_pretok_free(p);
+    }
+}
+
+/* The vectors see a wrong pre-tokenizer: falcon's with gpt-2's expression alone, and the other way round. */
+static void vectors_see_a_wrong_pre_tokenizer(void **state) {
+    (void) state;
+    static const char *const pairs[][2] = {{"ggml-vocab-falcon", "gpt-2"}, {"ggml-vocab-gpt-2", "default"}};
+    for (size_t f = 0; f < LATHE_LEN(pairs); f++) {
+        char path[128];
+        int k = snprintf(path, sizeof path, "vocab/%s.gguf", pairs[f][0]);
+        assert_true(k > 0);
+        lathe_vocab *right = load(path), *wrong = load(path);
+        lathe_error err = {0};
+        char *in = NULL;
+        size_t n_in = 0, n_a = 0, n_b = 0;
+        int32_t *a = NULL, *b = NULL;
+        lathe_pretok_free(wrong->pretok);
+        wrong->pretok = NULL;
+        check_ok(lathe_pretok_new(pairs[f][1], &wrong->pretok, &err), err);
+        k = snprintf(path, sizeof path, "vocab/%s.gguf.inp", pairs[f][0]);
+        check_ok(lathe_file_read(need_shared(path), 1 << 20, &in, &n_in, &err), err);
+        check_ok(lathe_tokenize(right, in, n_in, 0, false, &a, &n_a, &err), err);
+        check_ok(lathe_tokenize(wrong, in, n_in, 0, false, &b, &n_b, &err), err);
+        assert_true(n_a != n_b || memcmp(a, b, n_a * sizeof *a) != 0);
+        free(in);
+        lathe_free(a);
+        lathe_free(b);
+        lathe_vocab_free(right);
+        lathe_vocab_free(wrong);
+    }
 }
 
 static void byte_alphabet_is_a_bijection(void **state) {
@@ -409,6 +489,8 @@ int main(void) {
         cmocka_unit_test(deepseek_vectors),
         cmocka_unit_test(llama2_prompts),
         cmocka_unit_test(words_of_each_family),
+        cmocka_unit_test(every_family_splits),
+        cmocka_unit_test(vectors_see_a_wrong_pre_tokenizer),
         cmocka_unit_test(byte_alphabet_is_a_bijection),
         cmocka_unit_test(specials_need_permission),
         cmocka_unit_test(best_score_merges_first),
