@@ -187,6 +187,14 @@ static void mixed_pair(const learner *l, const lathe_column *d, const lathe_colu
     out->weight = out->information;
 }
 
+/* A pair of packed columns: the same bits as in its tile. */
+static void packed_pair(const learner *l, int32_t i, int32_t j, uint32_t *count, pair_value *out) {
+    l->kernel->tile(l->bits + i * l->n_words, 1, l->bits + j * l->n_words, 1, l->n_words, count, 1);
+    out->n = l->n;
+    out->dof = (double) (l->table->columns[i].n_states - 1) * (l->table->columns[j].n_states - 1);
+    out->information = out->weight = information_2x2(l->xlogx, l->n, count[0], l->ones[i], l->ones[j]);
+}
+
 /* scratch: the worker's counts. */
 static void plain_pair(const learner *l, int32_t i, int32_t j, uint32_t *counts, pair_value *out) {
     const lathe_column *a = &l->table->columns[i], *b = &l->table->columns[j];
@@ -384,8 +392,13 @@ static lathe_status pack(learner *l, lathe_error *err) {
     for (int32_t i = 0; i < l->p; i++) {
         uint64_t *word = l->bits + i * l->n_words;
         const uint16_t *codes = l->table->columns[i].codes;
-        for (int64_t t = 0; t < l->n; t++)
-            word[t / 64] |= (uint64_t) (codes[t] & 1) << (t % 64);
+        for (int64_t t = 0; t < l->n; t += 64) {
+            const int64_t end = l->n - t < 64 ? l->n - t : 64;
+            uint64_t packed = 0;
+            for (int64_t k = 0; k < end; k++)
+                packed |= (uint64_t) (codes[t + k] & 1) << k;
+            word[t / 64] = packed;
+        }
         for (int64_t k = 0; k < l->n_words; k++)
             l->ones[i] += (uint32_t) __builtin_popcountll(word[k]);
     }
@@ -622,7 +635,10 @@ static lathe_status learn(const lathe_table *table, const lathe_chow_liu_params 
     int64_t min_n = l.n;
     for (int32_t e = 0; e < n_kept; e++) {
         pair_value value;
-        plain_pair(&l, out[e].u, out[e].v, w->counts, &value);
+        if (l.kind == SOURCE_BITS)
+            packed_pair(&l, out[e].u, out[e].v, w->counts, &value);
+        else
+            plain_pair(&l, out[e].u, out[e].v, w->counts, &value);
         if (!keeps(&l, &value))
             continue;
         if (value.n < min_n)
@@ -646,7 +662,9 @@ static lathe_status learn(const lathe_table *table, const lathe_chow_liu_params 
             const lathe_column *c = &table->columns[i];
             info->n_constant += c->discrete && c->n_states < 2;
             parameters += c->discrete ? c->n_states - 1 : 2;
-            if (!l.any_missing)
+            if (l.kind == SOURCE_BITS)
+                h += (l.xlogx[l.n] - l.xlogx[l.ones[i]] - l.xlogx[l.n - l.ones[i]]) / (double) l.n;
+            else if (!l.any_missing)
                 h += entropy(c, l.n);
         }
         if (!l.any_missing)
