@@ -40,7 +40,8 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_bench,
     &lathe_verb_quantize,
     &lathe_verb_synth,
-    &lathe_verb_train, &lathe_verb_curvature,
+    &lathe_verb_train,
+    &lathe_verb_curvature,
     &lathe_verb_spec_check,
     &lathe_verb_spec_sim,
     &lathe_verb_spec_tree,
@@ -48,15 +49,15 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_ngram_build,
     &lathe_verb_ngram_merge,
     &lathe_verb_ngram_stats,
-    &lathe_verb_worker,
-    &lathe_verb_help,
-    &lathe_verb_version,
-    &lathe_verb_completion,
-    // clang-format on
     &lathe_verb_tree_learn,
     &lathe_verb_tree_compare,
     &lathe_verb_tree_dist,
     &lathe_verb_tree_active,
     &lathe_verb_tree_exponent,
+    &lathe_verb_worker,
+    &lathe_verb_help,
+    &lathe_verb_version,
+    &lathe_verb_completion,
+    // clang-format on
 };
 const size_t lathe_n_verbs = LATHE_LEN(lathe_verbs);
