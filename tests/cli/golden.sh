@@ -3,7 +3,9 @@
 set -u
 build=$(cd "$1" && pwd)
 cases=$(pwd)/tests/cli/golden
-model=$(cd "${LATHE_SHARED:-../shared}" 2>/dev/null && pwd)/models/stories260K-f32.gguf
+LATHE_SHARED=$(cd "${LATHE_SHARED:-../shared}" 2>/dev/null && pwd)
+export LATHE_SHARED
+model=$LATHE_SHARED/models/stories260K-f32.gguf
 [ -f "$model" ] || exit 77
 PATH=$build:$PATH
 LATHE_THREADS=1

@@ -189,9 +189,10 @@ static void brute_nj(const double *in, int32_t n, int32_t (*joined)[2]) {
 static void nj_joins_as_brute_force_does(void **state) {
     (void) state;
     enum { N = 60 };
+    static char same[] = "x";
     char *names[N];
     for (int i = 0; i < N; i++)
-        names[i] = (char[]){"x"};
+        names[i] = same;
     lathe_rng rng = lathe_rng_new(12, 48, 0);
     for (int trial = 0; trial < 100; trial++) {
         double d[N * N] = {0};
