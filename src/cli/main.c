@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/machine.h"
 #include "base/text.h"
+#include "cli/abort.h"
 #include "cli/help.h"
 
 /* --- Signals ------------------------------------------------------------------------------------- */
@@ -238,6 +239,7 @@ static int with_verb(const lathe_verb *verb, int argc, char **argv) {
         lathe_help_verb(verb, ahead.help_long, stdout);
         return exit_status(finish_stdout(NULL));
     }
+    lathe_cli_abort_install(verb->name);
     lathe_error err = {0};
     lathe_cli cli = {.verb = verb->name};
     console c = {.warnings = json_array()};

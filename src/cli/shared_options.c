@@ -6,6 +6,7 @@
 
 #include "base/machine.h"
 #include "base/text.h"
+#include "cli/abort.h"
 
 #define AT(field) offsetof(lathe_shared_args, field)
 
@@ -143,6 +144,7 @@ lathe_status lathe_shared_model_params(const lathe_shared_args *args, lathe_mode
     *params = lathe_model_params_default();
     params->device = args->device;
     params->rpc = args->rpc;
+    lathe_cli_abort_workers(args->rpc);
     params->no_mmap = args->no_mmap;
     const char *p = args->tensor_split;
     while (p && *p) {

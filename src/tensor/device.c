@@ -134,19 +134,35 @@ static bool somebody_listens(const struct addrinfo *a) {
     return ok;
 }
 
-lathe_status lathe_device_open_remote(const char *endpoint, lathe_device **device, lathe_error *err) {
+/* false where the host's name is not known. */
+static bool find_host(const char *endpoint, struct addrinfo **found) {
     char host[200];
     const char *port;
-    if (!split_endpoint(endpoint, host, sizeof host, &port))
-        return lathe_fail(err, LATHE_ERR_ARG, "'%s' is no worker's address; host:port is right", endpoint);
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found = NULL;
-    if (getaddrinfo(host, port, &hints, &found) != 0)
-        return lathe_fail(err, LATHE_ERR_IO, "worker %s: the host's name is not known", endpoint);
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    return split_endpoint(endpoint, host, sizeof host, &port) && getaddrinfo(host, port, &hints, found) == 0;
+}
+
+bool lathe_worker_answers(const char *endpoint) {
+    struct addrinfo *found = NULL;
     bool listens = false;
+    if (!find_host(endpoint, &found))
+        return false;
     for (const struct addrinfo *a = found; a != NULL && !listens; a = a->ai_next)
         listens = somebody_listens(a);
     freeaddrinfo(found);
-    if (!listens)
+    return listens;
+}
+
+lathe_status lathe_device_open_remote(const char *endpoint, lathe_device **device, lathe_error *err) {
+    char host[200];
+    const char *port;
+    struct addrinfo *found = NULL;
+    if (!split_endpoint(endpoint, host, sizeof host, &port))
+        return lathe_fail(err, LATHE_ERR_ARG, "'%s' is no worker's address; host:port is right", endpoint);
+    if (!find_host(endpoint, &found))
+        return lathe_fail(err, LATHE_ERR_IO, "worker %s: the host's name is not known", endpoint);
+    freeaddrinfo(found);
+    if (!lathe_worker_answers(endpoint))
         return lathe_fail(err, LATHE_ERR_IO,
                           "worker %s: nobody answers; start it with: lathe worker --listen %s", endpoint,
                           endpoint);
@@ -270,6 +286,19 @@ bool lathe_device_set_ref(lathe_device *d, bool on) {
         d->set_ref(d->backend, on);
     d->ref = on;
     return true;
+}
+
+void lathe_device_on_abort(void (*fn)(const char *text)) {
+    (void) ggml_set_abort_callback(fn);
+}
+
+static void log_but_errors(enum ggml_log_level level, const char *text, void *user) {
+    (void) user;
+    if (level != GGML_LOG_LEVEL_ERROR)
+        fputs(text, stderr);
+}
+void lathe_device_hush_errors(void) {
+    ggml_log_set(log_but_errors, NULL);
 }
 
 void lathe_device_set_abort(lathe_device *d, bool (*abort_fn)(void *user), void *user) {

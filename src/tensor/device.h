@@ -19,6 +19,13 @@ LATHE_NODISCARD lathe_status lathe_device_open(const char *name, lathe_device **
  * seconds or the versions do not fit. */
 LATHE_NODISCARD lathe_status lathe_device_open_remote(const char *endpoint, lathe_device **device,
                                                       lathe_error *err);
+/* Whether somebody accepts connections at "host:port", within two seconds. */
+bool lathe_worker_answers(const char *endpoint);
+/* fn(text) is called where ggml would abort the process, of which there is one: for programs, not for the
+ * library. fn must not return. */
+void lathe_device_on_abort(void (*fn)(const char *text));
+/* Holds back the lines that ggml itself writes about errors, for the process: ours say what failed. */
+void lathe_device_hush_errors(void);
 void lathe_device_free(lathe_device *device);
 
 ggml_backend_t lathe_device_backend(const lathe_device *device);
