@@ -163,6 +163,52 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_chow_liu(const lathe_table *table,
                                                       const lathe_chow_liu_params *params, lathe_tree *tree,
                                                       lathe_chow_liu_info *info, lathe_error *err);
 
+/* --- Models on trees and inference ----------------------------------------------------------------- */
+
+/** A distribution that factors along a forest of observed variables: all discrete or all real. */
+typedef struct lathe_tree_model {
+    lathe_table variables; /**< names and states, no rows */
+    bool real;
+    int32_t *parent; /**< [n_columns], -1 at roots */
+    int32_t *order;  /**< [n_columns], parents first */
+    /** [n_columns]. Discrete: probabilities [states of the parent, or 1][states]. Real: x given its parent y is
+     * normal with mean p[0] + p[1] y and variance p[2] > 0. */
+    double **p;
+} lathe_tree_model;
+LATHE_API void lathe_tree_model_free(lathe_tree_model *model);
+/** Maximum likelihood on the tree's edges, from the rows that an edge's two columns share; `smoothing` is added to
+ * every cell count. A state never seen with its edge's other column has uniform children. LATHE_ERR_INPUT: hidden
+ * nodes, mixed kinds, a real column without two different values. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_model_fit(const lathe_table *table, const lathe_tree *tree,
+                                                            double smoothing, lathe_tree_model *model,
+                                                            lathe_error *err);
+/** The model as JSON (schema lathe.tree-model/1), and back; free() *text. Bad input names the variable. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_model_text(const lathe_tree_model *model, char **text,
+                                                             size_t *n_bytes, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_model_parse(const char *text, size_t n_bytes, const char *name,
+                                                              lathe_tree_model *model, lathe_error *err);
+
+/** What inference gives for each variable. */
+typedef struct lathe_tree_belief {
+    double *p;             /**< discrete: [states] probabilities */
+    double mean, variance; /**< real; variance 0 where observed */
+    int32_t map;           /**< discrete: its state in the most probable joint assignment */
+} lathe_tree_belief;
+/** Marginals given evidence[n_columns] (a code or a value; NaN: not observed) by belief propagation, in
+ * O(sum of products of states). *log_evidence: log probability (density) of the evidence. beliefs: NULL, or
+ * [n_columns]; their p come in one block: free(beliefs[0].p). LATHE_ERR_INPUT: evidence of probability 0 where
+ * beliefs are wanted, a code out of range. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_infer(const lathe_tree_model *model, const double *evidence,
+                                                        double *log_evidence, lathe_tree_belief *beliefs,
+                                                        lathe_error *err);
+/** Evidence of every row of a table whose columns and states are matched by name: [n_rows * n_columns of the model].
+ * Columns that the table lacks are not observed. free() *evidence. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_evidence(const lathe_tree_model *model, const lathe_table *table,
+                                                           double **evidence, lathe_error *err);
+/** n rows from the model into values[n * n_columns], codes or values. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_sample(const lathe_tree_model *model, int64_t n, uint64_t seed,
+                                                         double *values, lathe_error *err);
+
 /* --- Distances and latent trees ------------------------------------------------------------------- */
 
 /** Symmetric distances between named things. */
