@@ -171,6 +171,22 @@ LATHE_API lathe_context *lathe_session_context(lathe_session *session);
 LATHE_API LATHE_NODISCARD lathe_status lathe_session_set_sampler(lathe_session *session,
                                                                  const lathe_sampler_params *params,
                                                                  lathe_error *err);
+/** Steps become rounds: tokens are drafted, verified in one batch, and those that hold are kept.
+ * @param proposer  lookup, suffix, ngram, ...: where drafts come from
+ * @param verifier  match: with equal seeds the text of plain generation, to the bit where the context is exact
+ * @param length    most drafted tokens a round; 0: the proposer's usual length
+ * ARG for unknown names, a verifier that cannot judge such drafts at this temperature, or mirostat. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_session_speculate(lathe_session *session, const char *proposer,
+                                                               const char *verifier, int32_t length,
+                                                               lathe_error *err);
+typedef struct lathe_session_spec_stats {
+    size_t struct_size;
+    int64_t rounds, proposed, accepted; /**< of the last generation */
+    const char *proposer;
+    bool lossless; /**< the text has the law of plain generation */
+} lathe_session_spec_stats;
+/** false: the session does not speculate. */
+LATHE_API bool lathe_session_spec_stats_of(const lathe_session *session, lathe_session_spec_stats *stats);
 LATHE_API void lathe_session_set_n_predict(lathe_session *session, int32_t n_predict);
 LATHE_API LATHE_NODISCARD lathe_status lathe_session_set_stop(lathe_session *session, const char *const *stop,
                                                               int32_t n_stop, lathe_error *err);

@@ -18,12 +18,16 @@ typedef struct run_args {
     int64_t n_predict, keep;
     const char *prompts, *session, *stop, *system, *chat_template;
     bool interactive, ignore_eos, shift, stream;
+    int32_t spec, verify; /* index into the choices */
+    int64_t spec_length;
 } run_args;
 
 #define AT(field) offsetof(run_args, field)
 static const char *const predict_aliases[] = {"predict", NULL};
 static const char *const interactive_aliases[] = {"chat", NULL};
 static const char *const stop_aliases[] = {"reverse-prompt", NULL};
+static const char *const spec_choices[] = {"none", "lookup", "suffix", "ngram", NULL};
+static const char *const verify_choices[] = {"match", "greedy", NULL};
 static const lathe_option options[] = {
     {.name = "n-predict",
      .short_name = "n",
@@ -101,6 +105,33 @@ static const lathe_option options[] = {
      .max = 16777216,
      .default_text = "0",
      .help = "tokens at the front that --context-shift keeps",
+     .hidden = true},
+    {.name = "spec",
+     .group = "speculation",
+     .arg = "NAME",
+     .kind = LATHE_OPTION_CHOICE,
+     .choices = spec_choices,
+     .offset = AT(spec),
+     .default_text = "none",
+     .help = "draft tokens and verify several at once: none, lookup, suffix, ngram"},
+    {.name = "verify",
+     .group = "speculation",
+     .arg = "NAME",
+     .kind = LATHE_OPTION_CHOICE,
+     .choices = verify_choices,
+     .offset = AT(verify),
+     .default_text = "match",
+     .help = "which drafts are kept: match (the seeded text of plain generation), greedy",
+     .hidden = true},
+    {.name = "spec-len",
+     .group = "speculation",
+     .arg = "N",
+     .kind = LATHE_OPTION_INT,
+     .offset = AT(spec_length),
+     .min = 0,
+     .max = 64,
+     .default_text = "0",
+     .help = "most drafted tokens a round, 0 = the proposer's usual",
      .hidden = true},
     {.name = "stream",
      .group = "output",
@@ -205,6 +236,19 @@ static double tokens_per_s(const lathe_session_stats *stats) {
     return stats->decode_s > 0 ? stats->n_predicted / stats->decode_s : 0;
 }
 
+static double mean_accepted(const lathe_session_spec_stats *spec) {
+    return spec->rounds > 0 ? (double) spec->accepted / (double) spec->rounds : 0;
+}
+
+/* What a plain step costs is not measured here, hence the nulls. */
+static json_t *spec_json(const lathe_session_spec_stats *spec) {
+    return json_pack(
+        "{s:I, s:I, s:I, s:o, s:[{s:s, s:f, s:o, s:n}], s:n, s:b}", "rounds", (json_int_t) spec->rounds,
+        "proposed", (json_int_t) spec->proposed, "accepted", (json_int_t) spec->accepted, "mean_accepted",
+        lathe_json_real(mean_accepted(spec)), "arms", "name", spec->proposer, "share", 1.0, "accepted",
+        lathe_json_real(mean_accepted(spec)), "cost", "speedup_vs_plain", "lossless", (int) spec->lossless);
+}
+
 static void fill_json(json_t *out, const lathe_session *session, const output *o) {
     const lathe_session_stats stats = lathe_session_stats_of(session);
     size_t n_ids = 0, n_generated = 0;
@@ -220,17 +264,25 @@ static void fill_json(json_t *out, const lathe_session *session, const output *o
     json_object_set_new(out, "decode_s", lathe_json_real(stats.decode_s));
     json_object_set_new(out, "tokens_per_s", lathe_json_real(tokens_per_s(&stats)));
     json_object_set_new(out, "n_threads", json_integer(stats.n_threads));
+    lathe_session_spec_stats spec;
+    if (lathe_session_spec_stats_of(session, &spec))
+        json_object_set_new(out, "spec", spec_json(&spec));
 }
 
 static void print_summary(lathe_cli *cli, const lathe_session *session) {
     const lathe_session_stats s = lathe_session_stats_of(session);
+    lathe_session_spec_stats spec;
+    char rounds[160] = "";
+    if (lathe_session_spec_stats_of(session, &spec))
+        snprintf(rounds, sizeof rounds, ", %s: %lld rounds, %lld of %lld drafted kept", spec.proposer,
+                 (long long) spec.rounds, (long long) spec.accepted, (long long) spec.proposed);
     if (cli->quiet == 0)
         fprintf(cli->err,
                 "lathe run: %d prompt tokens (%d reused) in %.3f s, %d generated in %.3f s (%.1f tokens/s), "
-                "end: %s, seed %llu, %d thread%s\n",
+                "end: %s, seed %llu, %d thread%s%s\n",
                 s.n_prompt, s.n_reused, s.prefill_s, s.n_predicted, s.decode_s, tokens_per_s(&s),
                 lathe_stop_name(s.stop), (unsigned long long) s.seed, s.n_threads,
-                s.n_threads == 1 ? "" : "s");
+                s.n_threads == 1 ? "" : "s", rounds);
 }
 
 /* --- A session ----------------------------------------------------------------------------------- */
@@ -281,6 +333,13 @@ static lathe_status open_session(const run_args *args, lathe_cli *cli, const lat
         st = lathe_session_new(model, &params, session, err);
     if (!st)
         lathe_session_set_cancel(*session, is_interrupted, NULL);
+    if (!st && args->spec > 0)
+        st = lathe_session_speculate(*session, spec_choices[args->spec], verify_choices[args->verify],
+                                     (int32_t) args->spec_length, err);
+    if (st) {
+        lathe_session_free(*session);
+        *session = NULL;
+    }
     free(copy);
     free(bias);
     return st;

@@ -1,5 +1,5 @@
-/* round.c - the loop of rounds. Invariant: the context holds all committed tokens but the last, the pending
- * one. */
+/* round.c - one round, and the loop of rounds. Invariant: the context holds all committed tokens but the
+ * last, the pending one. */
 #include "decode/round.h"
 
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 /* Laws of all nodes, each behind its own hypothetical history. */
 static lathe_status laws_of(lathe_context *context, lathe_sampler *sampler, const lathe_token_tree *tree,
-                            int32_t *ids, int32_t n, int32_t *history, double *p, lathe_error *err) {
+                            const int32_t *ids, int32_t n, int32_t *history, double *p, lathe_error *err) {
     memcpy(history, ids, (size_t) n * sizeof *ids);
     for (int32_t i = 0; i < tree->n_nodes; i++) {
         for (int32_t node = i; node > 0; node = tree->parent[node])
@@ -23,35 +23,107 @@ static lathe_status laws_of(lathe_context *context, lathe_sampler *sampler, cons
     return LATHE_OK;
 }
 
-static lathe_status one_round(lathe_context *context, lathe_sampler *sampler,
-                              const lathe_round_params *params, lathe_token_tree *tree, int32_t *ids,
-                              int32_t n, int32_t most, int32_t *history, double *p, double *work,
-                              uint8_t *want, lathe_verdict *verdict, lathe_error *err) {
-    lathe_status status = LATHE_OK;
-    lathe_token_tree_start(tree, ids[n - 1]);
-    if (most > 0 && !(status = params->proposer->sync(params->proposer_state, ids, n, err)))
-        params->proposer->draft(params->proposer_state, most, tree);
+struct lathe_round {
+    lathe_round_params params;
+    lathe_token_tree tree;
+    int32_t *history; /* [capacity] */
+    size_t capacity;
+    double *p, *work;
+    uint8_t *want;
+    lathe_verdict verdict;
+};
+
+void lathe_round_free(lathe_round *round) {
+    if (!round)
+        return;
+    free(round->history);
+    free(round->p);
+    free(round->want);
+    lathe_token_tree_free(&round->tree);
+    free(round);
+}
+
+lathe_status lathe_round_new(int32_t n_vocab, const lathe_round_params *params, lathe_round **round,
+                             lathe_error *err) {
+    if (params->length < 0 || params->length > LATHE_DRAFT_DEPTH_MAX)
+        return lathe_fail(err, LATHE_ERR_ARG, "drafts of %d tokens; want 0 to %d", (int) params->length,
+                          (int) LATHE_DRAFT_DEPTH_MAX);
+    const size_t rows = (size_t) params->length + 1;
+    lathe_round *r = calloc(1, sizeof *r);
+    if (!r)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for rounds");
+    r->params = *params;
+    lathe_status status = lathe_token_tree_init(&r->tree, params->length + 1, n_vocab, err);
+    if (!status) {
+        r->p = malloc((rows + 3) * (size_t) n_vocab * sizeof *r->p);
+        r->want = malloc(rows);
+        if (!r->p || !r->want)
+            status =
+                lathe_fail(err, LATHE_ERR_MEMORY, "no memory for rounds of %d drafts", (int) params->length);
+    }
+    if (status) {
+        lathe_round_free(r);
+        return status;
+    }
+    r->work = r->p + rows * (size_t) n_vocab;
+    memset(r->want, 1, rows);
+    *round = r;
+    return LATHE_OK;
+}
+
+static lathe_status reserve_history(lathe_round *r, size_t n, lathe_error *err) {
+    if (n <= r->capacity)
+        return LATHE_OK;
+    const size_t wanted = n + n / 2 + 256;
+    int32_t *grown = n > SIZE_MAX / 8 ? NULL : realloc(r->history, wanted * sizeof *grown);
+    if (!grown)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %zu tokens", n);
+    r->history = grown;
+    r->capacity = wanted;
+    return LATHE_OK;
+}
+
+lathe_status lathe_round_take(lathe_round *r, lathe_context *context, lathe_sampler *sampler,
+                              const int32_t *ids, int32_t n, int32_t most, lathe_round_totals *totals,
+                              const lathe_verdict **verdict, lathe_error *err) {
+    const lathe_round_params *params = &r->params;
+    lathe_token_tree *tree = &r->tree;
+    const int32_t n_past = lathe_context_n_past(context, 0);
+    int32_t room = params->length, n_rows = lathe_context_n_batch(context);
+    n_rows = n_rows < lathe_context_n_ctx(context) - n_past ? n_rows : lathe_context_n_ctx(context) - n_past;
+    room = room < most ? room : most;
+    room = room < n_rows - 1 ? room : n_rows - 1;
+    lathe_status status = reserve_history(r, (size_t) n + (size_t) params->length + 1, err);
     if (status)
         return status;
-    lathe_token_tree_cut(tree, most, most);
+    lathe_token_tree_start(tree, ids[n - 1]);
+    if (room > 0 && !(status = params->proposer->sync(params->proposer_state, ids, n, err))) {
+        params->proposer->draft(params->proposer_state, room, tree);
+        lathe_token_tree_cut(tree, room, room);
+    }
+    if (status)
+        return status;
     const bool chain = lathe_token_tree_is_chain(tree);
-    memset(want, 1, (size_t) tree->n_nodes);
     const lathe_batch batch = {.tokens = tree->token,
                                .parent = chain ? NULL : tree->parent,
-                               .want = want,
+                               .want = r->want,
                                .n_tokens = tree->n_nodes};
-    if ((status = lathe_context_decode(context, &batch, err)) ||
-        (status = laws_of(context, sampler, tree, ids, n, history, p, err)))
-        return status;
     const lathe_chance chance = {.seed = lathe_sampler_seed(sampler), .n_committed = (uint64_t) n};
-    if ((status =
-             lathe_verify_tree(params->verifier, tree, p, &params->options, &chance, work, verdict, err)))
+    if ((status = lathe_context_decode(context, &batch, err)) ||
+        (status = laws_of(context, sampler, tree, ids, n, r->history, r->p, err)) ||
+        (status = lathe_verify_tree(params->verifier, tree, r->p, &params->options, &chance, r->work,
+                                    &r->verdict, err)))
         return status;
+    totals->rounds++;
+    totals->rows += tree->n_nodes;
+    totals->proposed += tree->n_nodes - 1;
+    totals->accepted += r->verdict.n_accepted;
+    *verdict = &r->verdict;
     if (chain)
-        return lathe_context_rollback(context, 0, n + verdict->n_accepted, err);
+        return lathe_context_rollback(context, 0, n_past + 1 + r->verdict.n_accepted, err);
     int32_t path[LATHE_DRAFT_DEPTH_MAX + 1] = {0};
-    memcpy(path + 1, verdict->path, (size_t) verdict->n_accepted * sizeof *path);
-    return lathe_context_keep_path(context, path, verdict->n_accepted + 1, err);
+    memcpy(path + 1, r->verdict.path, (size_t) r->verdict.n_accepted * sizeof *path);
+    return lathe_context_keep_path(context, path, r->verdict.n_accepted + 1, err);
 }
 
 lathe_status lathe_round_generate(lathe_context *context, lathe_sampler *sampler,
@@ -59,48 +131,27 @@ lathe_status lathe_round_generate(lathe_context *context, lathe_sampler *sampler
                                   int32_t n_predict, lathe_round_totals *totals, lathe_error *err) {
     const lathe_model *model = lathe_context_model(context);
     const lathe_vocab *vocab = lathe_model_vocab(model);
-    const int32_t n_vocab = lathe_model_n_vocab(model), n_ctx = lathe_context_n_ctx(context);
-    if (*n_ids < 1 || n_predict < 0 || params->length < 0 || params->length > LATHE_DRAFT_DEPTH_MAX)
-        return lathe_fail(err, LATHE_ERR_ARG,
-                          "%d tokens, %d to come, drafts of %d; at least one token, drafts of 0 to %d",
-                          (int) *n_ids, (int) n_predict, (int) params->length, (int) LATHE_DRAFT_DEPTH_MAX);
-    lathe_token_tree tree;
-    lathe_status status = lathe_token_tree_init(&tree, params->length + 1, n_vocab, err);
+    if (*n_ids < 1 || n_predict < 0)
+        return lathe_fail(err, LATHE_ERR_ARG, "%d tokens, %d to come; at least one token, 0 or more to come",
+                          (int) *n_ids, (int) n_predict);
+    lathe_round *round = NULL;
+    lathe_status status = lathe_round_new(lathe_model_n_vocab(model), params, &round, err);
     if (status)
         return status;
-    const size_t rows = (size_t) params->length + 1;
-    int32_t *history = malloc(((size_t) *n_ids + (size_t) n_predict + rows) * sizeof *history);
-    double *p = malloc((rows + 3) * (size_t) n_vocab * sizeof *p);
-    uint8_t *want = malloc(rows);
-    lathe_verdict *verdict = calloc(1, sizeof *verdict);
-    if (!history || !p || !want || !verdict)
-        status = lathe_fail(err, LATHE_ERR_MEMORY, "no memory for rounds of %d drafts", (int) params->length);
     const int32_t held = lathe_context_n_past(context, 0), end = *n_ids + n_predict;
-    if (!status && held < *n_ids - 1)
+    if (held < *n_ids - 1)
         status = lathe_context_decode(
             context, &(lathe_batch){.tokens = ids + held, .n_tokens = *n_ids - 1 - held}, err);
     bool ended = false;
-    while (!status && !ended && *n_ids < end && *n_ids < n_ctx) {
-        int32_t most = params->length;
-        most = most < end - *n_ids - 1 ? most : end - *n_ids - 1;
-        most = most < n_ctx - *n_ids - 1 ? most : n_ctx - *n_ids - 1;
-        status = one_round(context, sampler, params, &tree, ids, *n_ids, most > 0 ? most : 0, history, p,
-                           p + rows * (size_t) n_vocab, want, verdict, err);
-        if (status)
-            break;
-        totals->rounds++;
-        totals->rows += tree.n_nodes;
-        totals->proposed += tree.n_nodes - 1;
-        for (int32_t k = 0; k < verdict->n_emitted && !ended && *n_ids < end; k++) {
-            totals->accepted += k < verdict->n_accepted;
+    while (!status && !ended && *n_ids < end && *n_ids < lathe_context_n_ctx(context)) {
+        const lathe_verdict *verdict = NULL;
+        status =
+            lathe_round_take(round, context, sampler, ids, *n_ids, end - *n_ids - 1, totals, &verdict, err);
+        for (int32_t k = 0; !status && k < verdict->n_emitted && !ended && *n_ids < end; k++) {
             ids[(*n_ids)++] = verdict->emitted[k];
             ended = vocab && lathe_vocab_is_end(vocab, verdict->emitted[k]);
         }
     }
-    free(history);
-    free(p);
-    free(want);
-    free(verdict);
-    lathe_token_tree_free(&tree);
+    lathe_round_free(round);
     return status;
 }
