@@ -14,8 +14,8 @@ echo "|---|---|---|---|"
 for family in ${FAMILIES:-llama qwen2 qwen3 gemma gemma2 gemma3 phi3 gpt2 gptneox stablelm}; do
     model=$tmp/$family.gguf
     "$lathe" synth --arch "$family" --shape 1M --type f32 -q -o "$model" >/dev/null
-    theirs=$("$peer/llama-perplexity" -m "$model" "$@" 2>&1 </dev/null | tee "$tmp/theirs.log" |
-        sed -n 's/.*Final estimate: PPL = \([0-9.]*\).*/\1/p') || true
+    "$peer/llama-perplexity" -m "$model" "$@" >"$tmp/theirs.out" 2>"$tmp/theirs.log" </dev/null || true
+    theirs=$(cat "$tmp/theirs.out" "$tmp/theirs.log" | sed -n 's/.*Final estimate: PPL = \([0-9.]*\).*/\1/p')
     ours=$("$lathe" eval -m "$model" --convention llama.cpp "$@" --json -q --no-progress 2>"$tmp/ours.log" |
         sed -n 's/.*"perplexity":\([0-9.e+]*\).*/\1/p') || true
     if [ -z "$theirs" ] || [ -z "$ours" ]; then
