@@ -50,7 +50,7 @@ static const lathe_option learn_options[] = {
     { .name = "tau", .group = "method", .arg = "T", .kind = LATHE_OPTION_REAL, .offset = AT(tau), .min = 0, .max = 1e9, .default_text = "from the data", .help = "rg, clrg: distances beyond are not looked at" },
     { .name = "no-refine", .group = "method", .kind = LATHE_OPTION_FLAG, .offset = AT(no_refine), .help = "clrg: no sweep over nodes of high degree" },
     { .name = "root", .group = "output", .arg = "NAME", .kind = LATHE_OPTION_TEXT, .offset = AT(root), .default_text = "the middle", .help = "root of drawings and Newick" },
-    { .name = "output", .short_name = "o", .group = "output", .arg = "FILE", .kind = LATHE_OPTION_FILE, .offset = AT(output), .help = "by extension: .nwk .dot .graphml .csv .svg .html" },
+    { .name = "output", .short_name = "o", .group = "output", .arg = "FILE", .kind = LATHE_OPTION_FILE, .offset = AT(output), .help = "by extension: .nwk .dot .graphml .csv .svg .html; .json: the model for infer, score, sample, impute" },
     { .name = "newick", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(newick), .help = "print Newick" },
     { .name = "dot", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(dot), .help = "print DOT" },
     { .name = "graphml", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(graphml), .help = "print GraphML" },
@@ -97,7 +97,7 @@ static lathe_status format_of(const char *path, lathe_tree_format *format, lathe
         }
     }
     return lathe_fail(err, LATHE_ERR_ARG,
-                      "-o %s: the ending is none of .nwk .dot .graphml .csv .svg .html .txt", path);
+                      "-o %s: the ending is none of .nwk .dot .graphml .csv .svg .html .txt .json", path);
 }
 
 static lathe_status tree_json(const lathe_tree *tree, json_t *out, lathe_error *err) {
@@ -129,6 +129,11 @@ static lathe_status tree_json(const lathe_tree *tree, json_t *out, lathe_error *
     return LATHE_OK;
 }
 
+static bool wants_model(const tree_args *a) {
+    const size_t n = a->output != NULL ? strlen(a->output) : 0;
+    return n > 5 && strcmp(a->output + n - 5, ".json") == 0;
+}
+
 static lathe_status show_tree(const tree_args *a, lathe_cli *cli, const lathe_tree *tree, lathe_error *err) {
     int32_t root = -1;
     char *text = NULL;
@@ -139,7 +144,7 @@ static lathe_status show_tree(const tree_args *a, lathe_cli *cli, const lathe_tr
         if (root < 0)
             return lathe_fail(err, LATHE_ERR_ARG, "--root %s: no node has this name", a->root);
     }
-    if (a->output != NULL) {
+    if (a->output != NULL && !wants_model(a)) {
         lathe_tree_format format = LATHE_TREE_NEWICK;
         st = format_of(a->output, &format, err);
         if (!st)
@@ -164,6 +169,24 @@ static lathe_status show_tree(const tree_args *a, lathe_cli *cli, const lathe_tr
             free(text);
         }
     }
+    return st;
+}
+
+static lathe_status write_model(const tree_args *a, const lathe_table *table, const lathe_tree *tree,
+                                lathe_error *err) {
+    lathe_tree_model model;
+    char *text = NULL;
+    size_t n_bytes = 0;
+    if (a->bins > 1)
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "-o %s: a model cannot tell the bins' limits; leave --bins away", a->output);
+    lathe_status st = lathe_tree_model_fit(table, tree, a->smoothing, &model, err);
+    if (st)
+        return st;
+    st = lathe_tree_model_text(&model, &text, &n_bytes, err);
+    st = st ? st : lathe_file_write(a->output, text, n_bytes, err);
+    free(text);
+    lathe_tree_model_free(&model);
     return st;
 }
 
@@ -261,6 +284,8 @@ static lathe_status learn_chow_liu(const tree_args *a, lathe_cli *cli, lathe_tre
                   (int) info.n_constant);
     if (!st && info.min_n < 30)
         lathe_log(&cli->logger, LATHE_LOG_WARN, "an edge rests on %lld rows", (long long) info.min_n);
+    if (!st && wants_model(a))
+        st = write_model(a, &table, tree, err);
     if (!st && cli->json) {
         json_object_set_new(cli->result, "algo", json_string("chow-liu"));
         json_object_set_new(cli->result, "p", json_integer(table.n_columns));
@@ -282,6 +307,8 @@ static lathe_status run_learn(const void *args, lathe_cli *cli, lathe_error *err
     const int32_t algo = a->algo != ALGO_AUTO ? a->algo : a->dist != NULL ? ALGO_NJ : ALGO_CHOW_LIU;
     if (a->dist != NULL && algo == ALGO_CHOW_LIU)
         return lathe_fail(err, LATHE_ERR_ARG, "--algo chow-liu wants samples, not distances");
+    if (algo != ALGO_CHOW_LIU && wants_model(a))
+        return lathe_fail(err, LATHE_ERR_ARG, "-o %s: models are for --algo chow-liu", a->output);
     lathe_tree tree = {0};
     lathe_status st =
         algo == ALGO_CHOW_LIU ? learn_chow_liu(a, cli, &tree, err) : learn_latent(a, cli, algo, &tree, err);

@@ -28,6 +28,10 @@ extern const lathe_verb lathe_verb_tree_compare;
 extern const lathe_verb lathe_verb_tree_dist;
 extern const lathe_verb lathe_verb_tree_active;
 extern const lathe_verb lathe_verb_tree_exponent;
+extern const lathe_verb lathe_verb_tree_sample;
+extern const lathe_verb lathe_verb_tree_score;
+extern const lathe_verb lathe_verb_tree_infer;
+extern const lathe_verb lathe_verb_tree_impute;
 
 const lathe_verb *const lathe_verbs[] = {
     // clang-format off
@@ -54,6 +58,10 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_tree_dist,
     &lathe_verb_tree_active,
     &lathe_verb_tree_exponent,
+    &lathe_verb_tree_sample,
+    &lathe_verb_tree_score,
+    &lathe_verb_tree_infer,
+    &lathe_verb_tree_impute,
     &lathe_verb_worker,
     &lathe_verb_help,
     &lathe_verb_version,
