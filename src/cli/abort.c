@@ -1,6 +1,7 @@
 /* abort.c - see abort.h. State of the process, since ggml's callback carries none. */
 #include "cli/abort.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,21 +21,25 @@ static const char *without_folders(const char *text) {
     return base;
 }
 
-/* The first worker that nobody answers at any more; all of them where each does. */
+/* The first worker that nobody answers at; a dying process may hold its port for a moment, so that each is
+ * asked up to ten times. All of them where each answers. */
 static void find_gone(char *out, size_t n_out) {
     snprintf(out, n_out, "%s", workers);
-    for (const char *at = workers; *at != '\0';) {
-        char endpoint[256];
-        const size_t n = strcspn(at, ",");
-        if (n > 0 && n < sizeof endpoint) {
-            memcpy(endpoint, at, n);
-            endpoint[n] = '\0';
-            if (!lathe_worker_answers(endpoint)) {
-                snprintf(out, n_out, "%s", endpoint);
-                return;
+    for (int attempt = 0; attempt < 10; attempt++) {
+        for (const char *at = workers; *at != '\0';) {
+            char endpoint[256];
+            const size_t n = strcspn(at, ",");
+            if (n > 0 && n < sizeof endpoint) {
+                memcpy(endpoint, at, n);
+                endpoint[n] = '\0';
+                if (!lathe_worker_answers(endpoint)) {
+                    snprintf(out, n_out, "%s", endpoint);
+                    return;
+                }
             }
+            at += n + (at[n] == ',');
         }
-        at += n + (at[n] == ',');
+        (void) poll(NULL, 0, 50);
     }
 }
 

@@ -57,6 +57,7 @@ done
 kill -KILL $killed
 status=0
 wait $run || status=$?
+cat "$dir/error"
 [ $status -eq 1 ]
 [ "$(wc -l <"$dir/error")" -eq 1 ]
 grep -q "^lathe run: worker 127.0.0.1:$second is gone" "$dir/error"
