@@ -4,7 +4,7 @@ PRESET ?= release
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 BUILD   = $(if $(filter release,$(PRESET)),build,build-$(PRESET))
 
-.PHONY: all help deps build demo test test-all asan ubsan tsan bench format lint install clean
+.PHONY: all help deps build demo test test-all asan ubsan tsan bench claims format lint install clean
 all: build
 
 help:
@@ -40,6 +40,10 @@ asan ubsan tsan:
 ## make bench     the benchmarks (never part of the tests)
 bench: build
 	@sh scripts/bench.sh $(BUILD)
+
+## make claims    docs/claims.md: every lab's claims; runs labs that have no stored result (minutes each)
+claims: build
+	@sh scripts/claims.sh $(BUILD)
 
 ## make format | lint
 format:

@@ -5,6 +5,7 @@
 
 #include "lathe/base.h"
 #include "lathe/decode.h"
+#include "lathe/lab.h"
 #include "lathe/model.h"
 #include "lathe/probe.h"
 #include "lathe/tensor.h"

@@ -141,6 +141,22 @@ void lathe_format_double(double x, char *out, size_t n_out) {
     }
 }
 
+void lathe_format_figure(double x, char *out, size_t n_out) {
+    if (n_out == 0)
+        return;
+    if (isfinite(x) && fabs(x) >= 999.5 && fabs(x) < 9.995e6) {
+        const double unit = fabs(x) < 9995 ? 10 : fabs(x) < 99950 ? 100 : fabs(x) < 999500 ? 1e3 : 1e4;
+        lathe_format_count((int64_t) (round(x / unit) * unit), out, n_out);
+        return;
+    }
+    const char *name = isnan(x) ? "n/a" : isinf(x) ? (x > 0 ? "infinite" : "-infinite") : NULL;
+    const int n = name ? snprintf(out, n_out, "%s", name) : snprintf(out, n_out, "%.3g", x);
+    const char *point = localeconv()->decimal_point;
+    char *p = n > 0 && point && point[0] ? strchr(out, point[0]) : NULL;
+    if (p)
+        *p = '.';
+}
+
 static int min_int(int a, int b) {
     return a < b ? a : b;
 }

@@ -21,6 +21,9 @@ int lathe_edit_distance(const char *a, const char *b, int limit);
  * third of the length where that is more, and less than the length. */
 const char *lathe_nearest_name(const char *text, const char *const *names);
 
+/* Three significant digits for tables and axes: "0.123", "12,300", "1.23e-05"; "n/a" for NaN. */
+void lathe_format_figure(double x, char *out, size_t n_out);
+
 /* "1,234,567" */
 void lathe_format_count(int64_t n, char *out, size_t n_out);
 /* "512 B", "3.4 KiB", "1.20 GiB" */

@@ -19,6 +19,7 @@ extern const lathe_verb lathe_verb_spec_analyse;
 extern const lathe_verb lathe_verb_ngram_build;
 extern const lathe_verb lathe_verb_ngram_merge;
 extern const lathe_verb lathe_verb_ngram_stats;
+extern const lathe_verb lathe_verb_lab;
 extern const lathe_verb lathe_verb_worker;
 extern const lathe_verb lathe_verb_help;
 extern const lathe_verb lathe_verb_version;
@@ -62,6 +63,7 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_tree_score,
     &lathe_verb_tree_infer,
     &lathe_verb_tree_impute,
+    &lathe_verb_lab,
     &lathe_verb_worker,
     &lathe_verb_help,
     &lathe_verb_version,
