@@ -103,6 +103,8 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_tokens_open(const char *path, int32
 LATHE_API void lathe_tokens_close(lathe_tokens *tokens);
 LATHE_API uint64_t lathe_tokens_count(const lathe_tokens *tokens);
 LATHE_API int32_t lathe_tokens_n_vocab(const lathe_tokens *tokens);
+/** SHA-256 [32] of the tokenizer that made the file; NULL where it does not say. */
+LATHE_API const uint8_t *lathe_tokens_hash(const lathe_tokens *tokens);
 /** out[n] = tokens at, at + 1, ...; within the file. */
 LATHE_API void lathe_tokens_read(const lathe_tokens *tokens, uint64_t at, int32_t n, int32_t *out);
 /** Writes a token file. tokenizer_hash [32] may be NULL. */
@@ -122,8 +124,15 @@ typedef struct lathe_train_params {
     const char *data, *eval_data; /**< token files; eval_data NULL: no evaluation */
     const char *tokenizer;        /**< GGUF whose tokenizer the model carries; NULL: none */
     const char *output;           /**< folder of the run */
+    const char *init;       /**< GGUF whose shape and weights the run begins with, and whose tokenizer it
+                                 carries where `tokenizer` is NULL; NULL: random weights */
+    const char *distill;    /**< GGUF of a teacher with the same vocabulary; NULL: none */
+    double distill_weight;  /**< share w of the teacher: (1 - w) CE + w KL(teacher || model) */
+    double z_loss;          /**< weight of the squared log-partition; 0: none */
+    double label_smoothing; /**< in [0, 1) */
     const char *family;
     const char *name; /**< general.name; NULL: none */
+    /** Without `init`; n_ctx, the tokens of a sequence, also with it. */
     int32_t n_layer, n_embd, n_head, n_head_kv, n_ff, n_ctx;
     bool tied;
     int32_t rows, accum;       /**< sequences in a micro-batch; micro-batches in a step */

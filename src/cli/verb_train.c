@@ -8,11 +8,11 @@
 
 typedef struct train_args {
     bool unused;
-    const char *data, *eval, *tokenizer, *output, *family, *name;
+    const char *data, *eval, *tokenizer, *init, *distill, *output, *family, *name;
     int64_t layers, embd, heads, heads_kv, ff, ctx, batch, accum, steps, warmup, seed, eval_every, save_every,
         keep, threads;
     int32_t optimizer, other, schedule, ns;
-    double lr, lr_other, weight_decay, decay, clip, ema, max_time;
+    double lr, lr_other, weight_decay, decay, clip, ema, max_time, distill_weight, z_loss, label_smoothing;
     bool untied, fresh, original_scale;
 } train_args;
 
@@ -51,6 +51,8 @@ static const lathe_option options[] = {
      .kind = LATHE_OPTION_FILE,
      AT(output),
      .help = "folder of the run: checkpoints, metrics.jsonl, model.gguf"},
+    PATH("init", init, "GGUF to begin with: its shape, weights and tokenizer; the model options are not used",
+         "model"),
     {.name = "family",
      .group = "model",
      .arg = "NAME",
@@ -115,6 +117,12 @@ static const lathe_option options[] = {
     COUNT("warmup", warmup, 0, 1e9, "50", "steps of linear rise", "optimiser"),
     NUMBER("decay", decay, 0, 1, "0.3", "share of the steps in which wsd falls", "optimiser"),
     NUMBER("clip", clip, 0, 1e9, "1", "of the global gradient norm; 0: none", "optimiser"),
+    PATH("distill", distill, "GGUF of a teacher with the same vocabulary", "objective"),
+    NUMBER("distill-weight", distill_weight, 0, 1, "0.5",
+           "share of KL(teacher || model); the rest is cross entropy", "objective"),
+    NUMBER("z-loss", z_loss, 0, 1e3, "0", "weight of the squared log-partition (1e-4 is usual)", "objective"),
+    NUMBER("label-smoothing", label_smoothing, 0, 0.999, "0",
+           "share of the target spread over the vocabulary", "objective"),
     NUMBER("ema", ema, 0, 0.999999, "0", "average of the weights that the final model takes; 0: none",
            "optimiser"),
 };
@@ -145,7 +153,8 @@ static void defaults(void *arguments) {
                                              .lr = p.lr,
                                              .weight_decay = 0.1,
                                              .decay = p.schedule.decay,
-                                             .clip = p.clip};
+                                             .clip = p.clip,
+                                             .distill_weight = p.distill_weight};
 }
 
 static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err) {
@@ -160,6 +169,11 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     p.eval_data = a->eval;
     p.tokenizer = a->tokenizer;
     p.output = a->output;
+    p.init = a->init;
+    p.distill = a->distill;
+    p.distill_weight = a->distill_weight;
+    p.z_loss = a->z_loss;
+    p.label_smoothing = a->label_smoothing;
     p.family = a->family;
     p.name = a->name;
     p.n_layer = (int32_t) a->layers;

@@ -16,6 +16,7 @@ struct lathe_tokens {
     uint64_t n;
     uint32_t width;
     int32_t n_vocab;
+    const uint8_t *hash;
 };
 
 static uint64_t read_le(const uint8_t *p, int n) {
@@ -52,6 +53,7 @@ lathe_status lathe_tokens_open(const char *path, int32_t n_vocab, lathe_tokens *
         t->n_vocab = (int32_t) vocab;
         t->n = read_le(h + 16, 8);
         t->data = h + HEADER;
+        t->hash = h + 24;
         if ((t->width != 2 && t->width != 4) || vocab < 1 || vocab > INT32_MAX ||
             t->n != (t->file.n_bytes - HEADER) / t->width)
             status = lathe_fail(err, LATHE_ERR_INPUT,
@@ -86,6 +88,12 @@ uint64_t lathe_tokens_count(const lathe_tokens *tokens) {
 }
 int32_t lathe_tokens_n_vocab(const lathe_tokens *tokens) {
     return tokens->n_vocab;
+}
+const uint8_t *lathe_tokens_hash(const lathe_tokens *tokens) {
+    for (int i = 0; i < 32; i++)
+        if (tokens->hash[i] != 0)
+            return tokens->hash;
+    return NULL;
 }
 void lathe_tokens_read(const lathe_tokens *tokens, uint64_t at, int32_t n, int32_t *out) {
     for (int32_t i = 0; i < n; i++)

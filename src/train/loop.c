@@ -8,6 +8,8 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/machine.h"
+#include "model/gguf.h"
+#include "model/vocab.h"
 #include "train/checkpoint.h"
 
 enum { EVAL_BATCHES = 16, BLOCK = 4096 };
@@ -30,6 +32,7 @@ lathe_train_params lathe_train_params_default(void) {
                                 .schedule = {LATHE_SCHEDULE_WSD, 50, 1000, 0, 0.3},
                                 .clip = 1,
                                 .seed = 1,
+                                .distill_weight = 0.5,
                                 .eval_every = 50,
                                 .save_every = 100,
                                 .keep = 3,
@@ -39,14 +42,19 @@ lathe_train_params lathe_train_params_default(void) {
 typedef struct run {
     const lathe_train_params *p;
     lathe_desc desc;
-    lathe_net *net;
+    lathe_net *net, *teacher;
+    lathe_gguf *init;
     lathe_tokens *data, *eval_data;
     lathe_checkpoint at;
     float **grads;  /* [n] sums over micro-batches */
     int32_t *batch; /* [rows][ctx + 1] */
     size_t n;
-    double eval_loss;
+    double eval_loss, kl;
 } run;
+
+static const char *tokenizer_of(const lathe_train_params *p) {
+    return p->tokenizer != NULL ? p->tokenizer : p->init;
+}
 
 /* --- Setting up ---------------------------------------------------------------------------------------- */
 
@@ -75,6 +83,14 @@ static lathe_status write_settings(run *r, lathe_error *err) {
         p->family, p->n_layer, p->n_embd, p->n_head, p->n_head_kv, p->n_ff, p->n_ctx, p->tied, p->rows,
         p->accum, (unsigned long long) p->seed, (unsigned long long) lathe_tokens_count(r->data),
         lathe_optim_name(p->matrix.kind), lathe_optim_name(p->other.kind), p->clip, p->ema);
+    if (status == LATHE_OK && p->init != NULL)
+        status = lathe_buf_printf(&b, err, "init=%s\n", p->init);
+    if (status == LATHE_OK && p->distill != NULL)
+        status =
+            lathe_buf_printf(&b, err, "distill=%s\ndistill_weight=%.9g\n", p->distill, p->distill_weight);
+    if (status == LATHE_OK && (p->z_loss > 0 || p->label_smoothing > 0))
+        status =
+            lathe_buf_printf(&b, err, "z_loss=%.9g\nlabel_smoothing=%.9g\n", p->z_loss, p->label_smoothing);
     if (status == LATHE_OK)
         r->at.settings = lathe_buf_take(&b, NULL);
     lathe_buf_free(&b);
@@ -92,6 +108,11 @@ static lathe_status check(const lathe_train_params *p, lathe_error *err) {
     if (!(p->lr > 0) || !(p->lr_other >= 0) || !(p->clip >= 0) || !(p->ema >= 0 && p->ema < 1))
         return lathe_fail(err, LATHE_ERR_ARG,
                           "the learning rate must be positive, clip not negative and ema in [0, 1)");
+    if (!(p->distill_weight >= 0 && p->distill_weight <= 1) || !(p->z_loss >= 0) ||
+        !(p->label_smoothing >= 0 && p->label_smoothing < 1))
+        return lathe_fail(
+            err, LATHE_ERR_ARG,
+            "the teacher's share must be in [0, 1], the z-loss not negative and label smoothing in [0, 1)");
     lathe_status status = lathe_optim_check(&p->matrix, err);
     if (status == LATHE_OK)
         status = lathe_optim_check(&p->other, err);
@@ -100,6 +121,92 @@ static lathe_status check(const lathe_train_params *p, lathe_error *err) {
         status =
             lathe_fail(err, LATHE_ERR_ARG, "%s takes matrices: vectors and embeddings need another optimiser",
                        lathe_optim_name(p->other.kind));
+    return status;
+}
+
+/* INPUT where the tokenizer of a model file is not the one that made the token file; files that do not say
+ * pass.
+ */
+static lathe_status same_tokenizer(const run *r, const lathe_gguf *g, lathe_error *err) {
+    const uint8_t *wanted = lathe_tokens_hash(r->data);
+    if (wanted == NULL || lathe_gguf_find(g, "tokenizer.ggml.tokens") == NULL)
+        return LATHE_OK;
+    lathe_vocab *vocab;
+    uint8_t hash[32];
+    lathe_status status = lathe_vocab_from_gguf(g, &r->p->logger, &vocab, err);
+    if (status != LATHE_OK)
+        return status;
+    status = lathe_vocab_hash(vocab, hash, err);
+    lathe_vocab_free(vocab);
+    if (status == LATHE_OK && memcmp(hash, wanted, sizeof hash) != 0)
+        return lathe_fail(err, LATHE_ERR_INPUT,
+                          "%s: its tokenizer is not the one that made %s; tokenize the texts with it",
+                          lathe_gguf_path(g), r->p->data);
+    return status;
+}
+
+/* The description of a run that begins with a file; the context is the run's own. */
+static lathe_status describe_init(run *r, lathe_error *err) {
+    const lathe_train_params *p = r->p;
+    lathe_status status = lathe_gguf_open(p->init, NULL, &r->init, err);
+    if (status == LATHE_OK)
+        status = lathe_desc_from_gguf(r->init, &r->desc, err);
+    if (status == LATHE_OK)
+        status = lathe_desc_check(&r->desc, r->init, NULL, err);
+    if (status != LATHE_OK)
+        return status;
+    if (r->desc.n_vocab != lathe_tokens_n_vocab(r->data))
+        return lathe_fail(err, LATHE_ERR_INPUT, "%s: a vocabulary of %d, the token file %s was made for %d",
+                          p->init, r->desc.n_vocab, p->data, lathe_tokens_n_vocab(r->data));
+    if (r->desc.n_pos > 0 && p->n_ctx > r->desc.n_pos)
+        return lathe_fail(err, LATHE_ERR_INPUT, "%s: %d learned positions are less than a sequence of %d",
+                          p->init, r->desc.n_pos, p->n_ctx);
+    status = same_tokenizer(r, r->init, err);
+    r->desc.n_ctx_train = p->n_ctx > r->desc.n_ctx_train ? p->n_ctx : r->desc.n_ctx_train;
+    return status;
+}
+
+static lathe_status describe_new(run *r, lathe_error *err) {
+    const lathe_train_params *p = r->p;
+    lathe_shape shape = lathe_shape_default(p->family);
+    shape.n_layer = p->n_layer;
+    shape.n_embd = p->n_embd;
+    shape.n_head = p->n_head;
+    shape.n_head_kv = p->n_head_kv;
+    shape.n_ff = p->n_ff;
+    shape.n_vocab = lathe_tokens_n_vocab(r->data);
+    shape.n_ctx = p->n_ctx;
+    shape.tied = p->tied;
+    return lathe_desc_from_shape(&shape, &r->desc, err);
+}
+
+static lathe_status open_teacher(run *r, lathe_error *err) {
+    const lathe_train_params *p = r->p;
+    lathe_gguf *g = NULL;
+    lathe_desc desc;
+    lathe_status status = lathe_gguf_open(p->distill, NULL, &g, err);
+    if (status == LATHE_OK)
+        status = lathe_desc_from_gguf(g, &desc, err);
+    if (status == LATHE_OK)
+        status = lathe_desc_check(&desc, g, NULL, err);
+    if (status == LATHE_OK && desc.n_vocab != r->desc.n_vocab)
+        status = lathe_fail(err, LATHE_ERR_INPUT,
+                            "%s: a vocabulary of %d, the model has %d; a teacher needs the same", p->distill,
+                            desc.n_vocab, r->desc.n_vocab);
+    if (status == LATHE_OK)
+        status = same_tokenizer(r, g, err);
+    if (status == LATHE_OK && desc.n_pos > 0 && desc.n_pos < p->n_ctx)
+        status = lathe_fail(err, LATHE_ERR_INPUT, "%s: %d learned positions are less than a sequence of %d",
+                            p->distill, desc.n_pos, p->n_ctx);
+    if (status == LATHE_OK && desc.n_ctx_train < p->n_ctx)
+        lathe_log(&p->logger, LATHE_LOG_WARN, "%s was trained on %d tokens, and teaches sequences of %d",
+                  p->distill, desc.n_ctx_train, p->n_ctx);
+    const lathe_net_opts opts = {.rows = p->rows, .ctx = p->n_ctx, .n_threads = p->n_threads};
+    if (status == LATHE_OK)
+        status = lathe_net_open(&desc, &opts, &r->teacher, err);
+    if (status == LATHE_OK)
+        status = lathe_net_load(r->teacher, g, err);
+    lathe_gguf_close(g);
     return status;
 }
 
@@ -115,18 +222,25 @@ static lathe_status open_run(run *r, lathe_error *err) {
     if (lathe_tokens_count(r->data) < (uint64_t) p->n_ctx + 1)
         return lathe_fail(err, LATHE_ERR_INPUT, "%s: %llu tokens are less than a sequence of %d + 1", p->data,
                           (unsigned long long) lathe_tokens_count(r->data), p->n_ctx);
-    lathe_shape shape = lathe_shape_default(p->family);
-    shape.n_layer = p->n_layer;
-    shape.n_embd = p->n_embd;
-    shape.n_head = p->n_head;
-    shape.n_head_kv = p->n_head_kv;
-    shape.n_ff = p->n_ff;
-    shape.n_vocab = lathe_tokens_n_vocab(r->data);
-    shape.n_ctx = p->n_ctx;
-    shape.tied = p->tied;
-    status = lathe_desc_from_shape(&shape, &r->desc, err);
+    const lathe_net_opts opts = {
+        .rows = p->rows,
+        .ctx = p->n_ctx,
+        .n_threads = p->n_threads,
+        .gradients = true,
+        .teacher = p->distill != NULL,
+        .loss = {p->distill != NULL ? p->distill_weight : 0, p->z_loss, p->label_smoothing}};
+    status = p->init != NULL ? describe_init(r, err) : describe_new(r, err);
     if (status == LATHE_OK)
-        status = lathe_net_new(&r->desc, p->rows, p->n_ctx, p->n_threads, true, &r->net, err);
+        status = lathe_net_open(&r->desc, &opts, &r->net, err);
+    if (status == LATHE_OK && p->distill != NULL)
+        status = open_teacher(r, err);
+    if (status == LATHE_OK && p->tokenizer != NULL) {
+        lathe_gguf *g = NULL;
+        status = lathe_gguf_open(p->tokenizer, NULL, &g, err);
+        if (status == LATHE_OK)
+            status = same_tokenizer(r, g, err);
+        lathe_gguf_close(g);
+    }
     if (status == LATHE_OK)
         status = lathe_folder_make(p->output, err);
     if (status == LATHE_OK)
@@ -155,6 +269,10 @@ static lathe_status open_run(run *r, lathe_error *err) {
     if (!ok)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for optimiser states and gradients");
     lathe_net_init(r->net, p->seed);
+    if (r->init != NULL)
+        status = lathe_net_load(r->net, r->init, err);
+    if (status != LATHE_OK)
+        return status;
     for (size_t i = 0; r->at.average != NULL && i < r->n; i++)
         memcpy(r->at.average[i], lathe_net_weights(r->net, i),
                (size_t) lathe_net_size(r->net, i) * sizeof(float));
@@ -176,15 +294,29 @@ static void close_run(run *r) {
     lathe_tokens_close(r->data);
     lathe_tokens_close(r->eval_data);
     lathe_net_free(r->net);
+    lathe_net_free(r->teacher);
+    lathe_gguf_close(r->init);
 }
 
 /* --- A step ----------------------------------------------------------------------------------------------
  */
 
+/* The teacher's logits of this batch, where there is one. */
+static lathe_status teach(run *r, lathe_error *err) {
+    if (r->teacher == NULL)
+        return LATHE_OK;
+    double loss;
+    lathe_status status = lathe_net_loss(r->teacher, r->batch, &loss, err);
+    if (status == LATHE_OK)
+        memcpy(lathe_net_teacher(r->net), lathe_net_logits(r->teacher),
+               (size_t) r->p->rows * (size_t) r->p->n_ctx * (size_t) r->desc.n_vocab * sizeof(float));
+    return status;
+}
+
 /* Gradients of step t (from 0) into r->grads, their mean loss into *loss. */
 static lathe_status gather(run *r, int64_t t, double *loss, lathe_error *err) {
     const lathe_train_params *p = r->p;
-    *loss = 0;
+    *loss = r->kl = 0;
     for (int32_t a = 0; a < p->accum; a++) {
         for (int32_t j = 0; j < p->rows; j++) {
             uint64_t index =
@@ -193,7 +325,9 @@ static lathe_status gather(run *r, int64_t t, double *loss, lathe_error *err) {
             lathe_tokens_read(r->data, at, p->n_ctx + 1, r->batch + (size_t) j * ((size_t) p->n_ctx + 1));
         }
         double part;
-        lathe_status status = lathe_net_gradients(r->net, r->batch, &part, err);
+        lathe_status status = teach(r, err);
+        if (status == LATHE_OK)
+            status = lathe_net_gradients(r->net, r->batch, &part, err);
         if (status != LATHE_OK)
             return status;
         if (!isfinite(part))
@@ -202,6 +336,8 @@ static lathe_status gather(run *r, int64_t t, double *loss, lathe_error *err) {
                 "step %lld, micro-batch %d: the loss is not finite; the last checkpoint is kept",
                 (long long) t + 1, a);
         *loss += part / p->accum;
+        lathe_net_sums sums = lathe_net_last(r->net);
+        r->kl += sums.kl / fmax(1, sums.counted) / p->accum;
         float share = 1.0f / (float) p->accum;
         for (size_t i = 0; i < r->n; i++) {
             const float *g = lathe_net_gradient(r->net, i);
@@ -316,6 +452,8 @@ static lathe_status log_row(FILE *f, const run *r, const row *m, lathe_error *er
             (long long) m->step, m->loss, m->lr, m->norm,
             r->p->clip > 0 && m->norm > r->p->clip ? "true" : "false", (long long) r->at.tokens, m->rate,
             m->seconds);
+    if (r->teacher != NULL)
+        fprintf(f, ", \"kl\": %.9g", r->kl);
     if (isfinite(m->eval_loss))
         fprintf(f, ", \"eval_loss\": %.9g", m->eval_loss);
     fprintf(f, "}\n");
@@ -354,7 +492,7 @@ static lathe_status loop(run *r, FILE *metrics, lathe_train_result *result, lath
             status = log_row(metrics, r, &m, err);
         result->loss = m.loss;
         if (status == LATHE_OK && (last || late || stop || (p->save_every > 0 && t % p->save_every == 0)))
-            status = lathe_checkpoint_save(p->output, &r->at, &r->desc, r->net, p->name, p->tokenizer,
+            status = lathe_checkpoint_save(p->output, &r->at, &r->desc, r->net, p->name, tokenizer_of(p),
                                            p->keep, err);
         if (stop && status == LATHE_OK)
             status = lathe_fail(err, LATHE_ERR_CANCELLED, "stopped after step %lld; the checkpoint is saved",
@@ -394,9 +532,9 @@ lathe_status lathe_train_run(const lathe_train_params *params, lathe_train_resul
         for (size_t i = 0; values != NULL && i < r.n; i++)
             values[i] = r.at.average != NULL ? r.at.average[i] : lathe_net_weights(r.net, i);
         snprintf(path, sizeof path, "%s/model.gguf", params->output);
-        status = values == NULL
-                     ? lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory", path)
-                     : lathe_model_write(path, &r.desc, r.net, values, params->name, params->tokenizer, err);
+        status = values == NULL ? lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory", path)
+                                : lathe_model_write(path, &r.desc, r.net, values, params->name,
+                                                    tokenizer_of(params), err);
         free(values);
     }
     close_run(&r);

@@ -1,6 +1,5 @@
-/* net.c - the training graph of a description: explicit attention over rows of whole sequences, cross
- * entropy, and its gradient by the transforms of tensor/. Matrix products go to the BLAS backend where there
- * is one. */
+/* net.c - the training graph of a description: attention over rows of whole sequences, cross entropy, and its
+ * gradient by the transforms of tensor/. Matrix products go to the BLAS backend where there is one. */
 #include "train/net.h"
 
 #include <ggml-alloc.h>
@@ -13,6 +12,8 @@
 #include "base/rng_purpose.h"
 #include "lathe/tensor.h"
 #include "model/build.h"
+#include "model/convert.h"
+#include "model/gguf.h"
 
 typedef struct ggml_tensor T;
 
@@ -37,9 +38,11 @@ struct lathe_net {
     ggml_backend_t blas, cpu;
     plan forward, backward;
     lathe_weights roles;
-    T *tokens, *positions, *mask, *mask_sliding, *labels;
-    T *loss[2];    /* of the forward and of the backward graph */
-    int32_t *last; /* [rows * ctx] targets that labels holds; -1: none */
+    T *tokens, *positions, *mask, *mask_sliding, *targets, *teacher;
+    T *logits;       /* of the forward graph */
+    T *loss_rows[2]; /* of the forward and of the backward graph */
+    lathe_loss loss; /* read by both graphs */
+    lathe_net_sums sums;
 };
 
 static T *find(void *user, const char *name) {
@@ -52,8 +55,8 @@ static T *find(void *user, const char *name) {
 
 /* --- The graph -------------------------------------------------------------------------------------- */
 
-/* The forward pass of the one builder, then cross entropy. Expands into graph. */
-static T *build_loss(lathe_net *net, struct ggml_cgraph *graph) {
+/* The forward pass of the one builder. Expands into graph. */
+static T *build_logits(lathe_net *net, struct ggml_cgraph *graph) {
     lathe_build b = {.ctx = net->nodes,
                      .gf = graph,
                      .desc = &net->desc,
@@ -67,9 +70,13 @@ static T *build_loss(lathe_net *net, struct ggml_cgraph *graph) {
                      .n_tokens = net->ctx,
                      .n_seqs = net->rows};
     lathe_build_graph(&b);
-    T *loss = ggml_cross_entropy_loss(net->nodes, b.logits, net->labels);
-    ggml_set_output(loss);
-    return loss;
+    return b.logits;
+}
+
+static T *build_rows(lathe_net *net, T *logits, T *teacher) {
+    T *rows = lathe_loss_rows(net->nodes, logits, net->targets, teacher, &net->loss);
+    ggml_set_output(rows);
+    return rows;
 }
 
 static lathe_status allocate(lathe_net *net, plan *p, T *const *outputs, size_t n, lathe_error *err) {
@@ -113,19 +120,18 @@ static void fill_mask(T *mask, int32_t ctx, int32_t window) {
                 k > q || (window > 0 && k <= q - window) ? -INFINITY : 0;
 }
 
-static lathe_status build(lathe_net *net, int32_t n_threads, bool gradients, lathe_error *err) {
+static lathe_status build(lathe_net *net, const lathe_net_opts *opts, lathe_error *err) {
     int64_t n = (int64_t) net->rows * net->ctx;
     net->weights = calloc(net->n, sizeof(T *));
     net->grads = calloc(net->n, sizeof(T *));
-    net->last = malloc((size_t) n * sizeof *net->last);
     net->fixed = ggml_init(
         (struct ggml_init_params){.mem_size = (net->n + 16) * ggml_tensor_overhead(), .no_alloc = true});
     net->nodes = ggml_init(
         (struct ggml_init_params){.mem_size = TENSORS_MAX / 2 * ggml_tensor_overhead() +
                                               2 * ggml_graph_overhead_custom(TENSORS_MAX / 4, false),
                                   .no_alloc = true});
-    open_backends(net, n_threads);
-    if (!net->weights || !net->grads || !net->last || !net->fixed || !net->nodes || !net->cpu)
+    open_backends(net, opts->n_threads);
+    if (!net->weights || !net->grads || !net->fixed || !net->nodes || !net->cpu)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a model of %zu tensors", net->n);
     for (size_t i = 0; i < net->n; i++) {
         net->weights[i] = ggml_new_tensor(net->fixed, GGML_TYPE_F32, net->list[i].n_dims, net->list[i].ne);
@@ -136,16 +142,15 @@ static lathe_status build(lathe_net *net, int32_t n_threads, bool gradients, lat
     net->mask = ggml_new_tensor_2d(net->fixed, GGML_TYPE_F32, net->ctx, net->ctx);
     if (net->desc.window > 0)
         net->mask_sliding = ggml_new_tensor_2d(net->fixed, GGML_TYPE_F32, net->ctx, net->ctx);
-    net->labels = ggml_new_tensor_2d(net->fixed, GGML_TYPE_F32, net->desc.n_vocab, n);
+    net->targets = ggml_new_tensor_1d(net->fixed, GGML_TYPE_I32, n);
+    if (opts->teacher)
+        net->teacher = ggml_new_tensor_2d(net->fixed, GGML_TYPE_F32, net->desc.n_vocab, n);
     net->buffer = ggml_backend_alloc_ctx_tensors(net->fixed, net->cpu);
     if (net->buffer == NULL)
-        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the weights and %lld tokens of labels",
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the weights and inputs of %lld tokens",
                           (long long) n);
-    memset(net->labels->data, 0, ggml_nbytes(net->labels));
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n; i++)
         ((int32_t *) net->positions->data)[i] = (int32_t) (i % net->ctx);
-        net->last[i] = -1;
-    }
     fill_mask(net->mask, net->ctx, 0);
     if (net->mask_sliding != NULL)
         fill_mask(net->mask_sliding, net->ctx, net->desc.window);
@@ -153,21 +158,25 @@ static lathe_status build(lathe_net *net, int32_t n_threads, bool gradients, lat
     if (status != LATHE_OK)
         return status;
     net->forward.graph = ggml_new_graph_custom(net->nodes, TENSORS_MAX / 4, false);
-    net->loss[0] = build_loss(net, net->forward.graph);
-    status = allocate(net, &net->forward, &net->loss[0], 1, err);
-    if (status != LATHE_OK || !gradients)
+    net->logits = build_logits(net, net->forward.graph);
+    net->loss_rows[0] = build_rows(net, net->logits, NULL);
+    status = allocate(net, &net->forward, &net->loss_rows[0], 1, err);
+    if (status != LATHE_OK || !opts->gradients)
         return status;
     /* A second copy of the forward nodes, since a tensor belongs to one allocation. */
     net->backward.graph = ggml_new_graph_custom(net->nodes, TENSORS_MAX / 4, false);
-    net->loss[1] = build_loss(net, net->backward.graph);
-    status = lathe_tensor_grad(net->nodes, net->loss[1], net->weights, net->n,
-                               &(lathe_diff_opts){.fused = true}, net->grads, err);
+    T *logits = build_logits(net, net->backward.graph);
+    net->loss_rows[1] = build_rows(net, logits, net->teacher);
+    T *seed =
+        lathe_loss_gradient(net->nodes, logits, net->loss_rows[1], net->targets, net->teacher, &net->loss);
+    status = lathe_tensor_vjp(net->nodes, &logits, &seed, 1, net->weights, net->n,
+                              &(lathe_diff_opts){.fused = true}, net->grads, err);
     if (status != LATHE_OK)
         return status;
     T **outputs = malloc((net->n + 1) * sizeof *outputs);
     if (outputs == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %zu gradients", net->n);
-    outputs[0] = net->loss[1];
+    outputs[0] = net->loss_rows[1];
     for (size_t i = 0; i < net->n; i++) {
         outputs[net->n - i] = net->grads[i];
         ggml_set_output(net->grads[i]);
@@ -177,9 +186,10 @@ static lathe_status build(lathe_net *net, int32_t n_threads, bool gradients, lat
     return status;
 }
 
-lathe_status lathe_net_new(const lathe_desc *desc, int32_t rows, int32_t ctx, int32_t n_threads,
-                           bool gradients, lathe_net **out, lathe_error *err) {
-    if (rows < 1 || ctx < 2 || rows > 4096 || ctx > 65536 || n_threads < 1)
+lathe_status lathe_net_open(const lathe_desc *desc, const lathe_net_opts *opts, lathe_net **out,
+                            lathe_error *err) {
+    int32_t rows = opts->rows, ctx = opts->ctx;
+    if (rows < 1 || ctx < 2 || rows > 4096 || ctx > 65536 || opts->n_threads < 1)
         return lathe_fail(err, LATHE_ERR_ARG, "%d rows of %d tokens are outside what training takes", rows,
                           ctx);
     lathe_net *net = calloc(1, sizeof *net);
@@ -188,15 +198,22 @@ lathe_status lathe_net_new(const lathe_desc *desc, int32_t rows, int32_t ctx, in
     net->desc = *desc;
     net->rows = rows;
     net->ctx = ctx;
+    net->loss = opts->loss;
     lathe_status status = lathe_desc_tensors(desc, &net->list, &net->n, err);
     if (status == LATHE_OK)
-        status = build(net, n_threads, gradients, err);
+        status = build(net, opts, err);
     if (status != LATHE_OK) {
         lathe_net_free(net);
         return status;
     }
     *out = net;
     return LATHE_OK;
+}
+
+lathe_status lathe_net_new(const lathe_desc *desc, int32_t rows, int32_t ctx, int32_t n_threads,
+                           bool gradients, lathe_net **out, lathe_error *err) {
+    const lathe_net_opts opts = {.rows = rows, .ctx = ctx, .n_threads = n_threads, .gradients = gradients};
+    return lathe_net_open(desc, &opts, out, err);
 }
 
 void lathe_net_free(lathe_net *net) {
@@ -215,7 +232,6 @@ void lathe_net_free(lathe_net *net) {
     free(net->list);
     free(net->weights);
     free(net->grads);
-    free(net->last);
     free(net);
 }
 
@@ -271,32 +287,56 @@ void lathe_net_init(lathe_net *net, uint64_t seed) {
     }
 }
 
-static lathe_status run(lathe_net *net, const plan *p, T *loss, const int32_t *tokens, double *out,
+lathe_status lathe_net_load(lathe_net *net, const lathe_gguf *g, lathe_error *err) {
+    for (size_t i = 0; i < net->n; i++) {
+        const char *name = net->list[i].name;
+        const lathe_gguf_tensor *t = lathe_gguf_tensor_find(g, name);
+        if (t == NULL || t->n_values != ggml_nelements(net->weights[i]))
+            return lathe_fail(err, LATHE_ERR_INPUT, "%s: tensor '%s' is missing or has another size",
+                              lathe_gguf_path(g), name);
+        if (!lathe_convert_from_known(t->type))
+            return lathe_fail(err, LATHE_ERR_UNSUPPORTED, "%s: '%s' has type %s, which cannot be read as f32",
+                              lathe_gguf_path(g), name, lathe_gguf_tensor_type_name(t->type));
+        lathe_convert_from(NULL, t->type, t->data, t->n_values, net->weights[i]->data);
+    }
+    return LATHE_OK;
+}
+
+static lathe_status run(lathe_net *net, const plan *p, const T *loss_rows, const int32_t *tokens, double *out,
                         lathe_error *err) {
-    float *labels = net->labels->data;
-    int64_t v = net->desc.n_vocab;
-    for (int32_t r = 0; r < net->rows; r++)
-        for (int32_t t = 0; t < net->ctx; t++) {
-            int64_t i = (int64_t) r * net->ctx + t;
-            const int32_t *at = tokens + (int64_t) r * (net->ctx + 1) + t;
-            if (at[0] < 0 || at[0] >= v || at[1] < 0 || at[1] >= v)
-                return lathe_fail(err, LATHE_ERR_ARG, "token %d or %d is outside the vocabulary", at[0],
-                                  at[1]);
-            ((int32_t *) net->tokens->data)[i] = at[0];
-            if (net->last[i] >= 0)
-                labels[i * v + net->last[i]] = 0;
-            labels[i * v + at[1]] = 1;
-            net->last[i] = at[1];
-        }
+    int64_t v = net->desc.n_vocab, n = (int64_t) net->rows * net->ctx;
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t *at = tokens + i + i / net->ctx; /* a row has ctx + 1 tokens */
+        if (at[0] < 0 || at[0] >= v || at[1] < 0 || at[1] >= v)
+            return lathe_fail(err, LATHE_ERR_ARG, "token %d or %d is outside the vocabulary", at[0], at[1]);
+        ((int32_t *) net->tokens->data)[i] = at[0];
+        ((int32_t *) net->targets->data)[i] = at[1];
+    }
     if (ggml_backend_sched_graph_compute(p->sched, p->graph) != GGML_STATUS_SUCCESS)
         return lathe_fail(err, LATHE_ERR_INTERNAL, "the training graph did not compute");
-    *out = ((const float *) loss->data)[0];
+    net->sums = (lathe_net_sums){0};
+    for (int64_t i = 0; i < n; i++) {
+        const float *row = (const float *) loss_rows->data + i * LATHE_LOSS_FIELDS;
+        net->sums.ce += (double) row[LATHE_LOSS_CE];
+        net->sums.kl += (double) row[LATHE_LOSS_KL];
+        net->sums.counted += (double) row[LATHE_LOSS_COUNTED];
+    }
+    *out = net->sums.ce / fmax(1, net->sums.counted);
     return LATHE_OK;
 }
 
 lathe_status lathe_net_loss(lathe_net *net, const int32_t *tokens, double *loss, lathe_error *err) {
-    return run(net, &net->forward, net->loss[0], tokens, loss, err);
+    return run(net, &net->forward, net->loss_rows[0], tokens, loss, err);
 }
 lathe_status lathe_net_gradients(lathe_net *net, const int32_t *tokens, double *loss, lathe_error *err) {
-    return run(net, &net->backward, net->loss[1], tokens, loss, err);
+    return run(net, &net->backward, net->loss_rows[1], tokens, loss, err);
+}
+lathe_net_sums lathe_net_last(const lathe_net *net) {
+    return net->sums;
+}
+const float *lathe_net_logits(const lathe_net *net) {
+    return net->logits->data;
+}
+float *lathe_net_teacher(const lathe_net *net) {
+    return net->teacher != NULL ? net->teacher->data : NULL;
 }

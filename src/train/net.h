@@ -5,10 +5,23 @@
 #include <ggml.h>
 
 #include "model/desc.h"
+#include "train/loss.h"
+
+struct lathe_gguf;
 
 typedef struct lathe_net lathe_net;
 
-/* rows sequences of ctx tokens at a time. UNSUPPORTED where an op of the family has no derivative rule. */
+typedef struct lathe_net_opts {
+    int32_t rows, ctx; /* sequences of so many tokens at a time */
+    int32_t n_threads;
+    bool gradients;  /* else losses and logits only */
+    bool teacher;    /* room for another model's logits (lathe_net_teacher) */
+    lathe_loss loss; /* what the gradients are of */
+} lathe_net_opts;
+
+LATHE_NODISCARD lathe_status lathe_net_open(const lathe_desc *desc, const lathe_net_opts *opts,
+                                            lathe_net **net, lathe_error *err);
+/* The same with plain cross entropy. UNSUPPORTED where an op of the family has no derivative rule. */
 LATHE_NODISCARD lathe_status lathe_net_new(const lathe_desc *desc, int32_t rows, int32_t ctx,
                                            int32_t n_threads, bool gradients, lathe_net **net,
                                            lathe_error *err);
@@ -24,10 +37,24 @@ int64_t lathe_net_size(const lathe_net *net, size_t i);          /* elements */
  * sqrt(2 layers), embeddings .02, gains 1. */
 void lathe_net_init(lathe_net *net, uint64_t seed);
 
-/* Mean cross entropy over tokens [rows][ctx + 1]; lathe_net_gradients also leaves the gradients. */
+/* Takes all weights from a file that has passed lathe_desc_check; other types become f32. */
+LATHE_NODISCARD lathe_status lathe_net_load(lathe_net *net, const struct lathe_gguf *gguf, lathe_error *err);
+
+/* Mean cross entropy over tokens [rows][ctx + 1]; lathe_net_gradients also leaves the gradients of
+ * sum(objective) / (rows ctx). */
 LATHE_NODISCARD lathe_status lathe_net_loss(lathe_net *net, const int32_t *tokens, double *loss,
                                             lathe_error *err);
 LATHE_NODISCARD lathe_status lathe_net_gradients(lathe_net *net, const int32_t *tokens, double *loss,
                                                  lathe_error *err);
+
+/* Sums over the counted targets of the last computation, and their number. */
+typedef struct lathe_net_sums {
+    double ce, kl, counted;
+} lathe_net_sums;
+lathe_net_sums lathe_net_last(const lathe_net *net);
+/* [rows * ctx][V] of the last lathe_net_loss. */
+const float *lathe_net_logits(const lathe_net *net);
+/* Where the teacher's logits [rows * ctx][V] are to be put before lathe_net_gradients; NULL without. */
+float *lathe_net_teacher(const lathe_net *net);
 
 #endif

@@ -1,0 +1,89 @@
+/* loss.c - see loss.h. */
+#include "train/loss.h"
+
+#include <math.h>
+
+typedef struct ggml_tensor T;
+
+static const float *row_of(const T *x, int64_t i) {
+    return (const float *) x->data + i * x->ne[0];
+}
+
+/* log sum exp in double from a float maximum. */
+static double log_sum(const float *x, int64_t v, float *largest) {
+    float m = -INFINITY;
+    for (int64_t k = 0; k < v; k++)
+        m = x[k] > m ? x[k] : m;
+    double sum = 0;
+    for (int64_t k = 0; k < v; k++)
+        sum += (double) expf(x[k] - m);
+    *largest = m;
+    return (double) m + log(sum);
+}
+
+static void rows_op(T *dst, int ith, int nth, void *user) {
+    (void) user;
+    const T *logits = dst->src[0], *targets = dst->src[1], *teacher = dst->src[2];
+    int64_t v = logits->ne[0], n = dst->ne[1];
+    for (int64_t i = n * ith / nth; i < n * (ith + 1) / nth; i++) {
+        float *out = (float *) dst->data + i * LATHE_LOSS_FIELDS, m, mt;
+        int32_t target = ((const int32_t *) targets->data)[i];
+        const float *x = row_of(logits, i);
+        double lse = log_sum(x, v, &m), kl = 0;
+        if (teacher != NULL && target >= 0) { /* sum p_t (log p_t - log p) */
+            const float *t = row_of(teacher, i);
+            double lt = log_sum(t, v, &mt);
+            for (int64_t k = 0; k < v; k++) {
+                float p = expf((float) (t[k] - lt));
+                kl += p > 0 ? (double) p * ((double) t[k] - (double) x[k]) : 0;
+            }
+            kl += lse - lt;
+        }
+        out[LATHE_LOSS_CE] = target >= 0 ? (float) (lse - (double) x[target]) : 0;
+        out[LATHE_LOSS_KL] = (float) kl;
+        out[LATHE_LOSS_LSE] = (float) lse;
+        out[LATHE_LOSS_COUNTED] = target >= 0;
+    }
+}
+
+static void gradient_op(T *dst, int ith, int nth, void *user) {
+    const lathe_loss *loss = user;
+    const T *rows = dst->src[1], *targets = dst->src[2], *teacher = dst->src[3];
+    int64_t v = dst->ne[0], n = dst->ne[1];
+    float soft = teacher != NULL ? (float) loss->soft : 0, hard = 1 - soft, share = 1.0f / (float) n;
+    float on = hard * (float) (1 - loss->smoothing), off = hard * (float) loss->smoothing / (float) v;
+    for (int64_t i = n * ith / nth; i < n * (ith + 1) / nth; i++) {
+        float *x = (float *) dst->data + i * v;
+        int32_t target = ((const int32_t *) targets->data)[i];
+        float lse = row_of(rows, i)[LATHE_LOSS_LSE];
+        if (target < 0) {
+            for (int64_t k = 0; k < v; k++)
+                x[k] = 0;
+            continue;
+        }
+        float scale = share * (1 + 2 * (float) loss->z * lse);
+        for (int64_t k = 0; k < v; k++)
+            x[k] = scale * expf(x[k] - lse) - share * off;
+        x[target] -= share * on;
+        if (soft > 0) {
+            float m;
+            const float *t = row_of(teacher, i);
+            float lt = (float) log_sum(t, v, &m);
+            for (int64_t k = 0; k < v; k++)
+                x[k] -= share * soft * expf(t[k] - lt);
+        }
+    }
+}
+
+T *lathe_loss_rows(struct ggml_context *ctx, T *logits, T *targets, T *teacher, lathe_loss *loss) {
+    T *args[] = {logits, targets, teacher};
+    return ggml_custom_4d(ctx, GGML_TYPE_F32, LATHE_LOSS_FIELDS, logits->ne[1], 1, 1, args,
+                          teacher != NULL ? 3 : 2, rows_op, GGML_N_TASKS_MAX, loss);
+}
+
+T *lathe_loss_gradient(struct ggml_context *ctx, T *logits, T *rows, T *targets, T *teacher,
+                       lathe_loss *loss) {
+    T *args[] = {rows, targets, teacher};
+    return ggml_custom_inplace(ctx, logits, args, teacher != NULL ? 3 : 2, gradient_op, GGML_N_TASKS_MAX,
+                               loss);
+}
