@@ -133,10 +133,11 @@ static lathe_gelu_kind choose_gelu(const lathe_model_params *p, const lathe_gguf
     return p->dequantise || (t != NULL && t->type == GGML_TYPE_F32) ? LATHE_GELU_EXACT : LATHE_GELU_TABLE;
 }
 
+/* Whether ggml multiplies by an unquantised matrix (what is packed has an `extra`). */
 static bool has_float_matrix(const lathe_weight_store *store) {
     for (struct ggml_tensor *t = ggml_get_first_tensor(store->ctx); t != NULL;
          t = ggml_get_next_tensor(store->ctx, t))
-        if (ggml_n_dims(t) > 1 && !ggml_is_quantized(t->type))
+        if (ggml_n_dims(t) > 1 && !ggml_is_quantized(t->type) && t->extra == NULL)
             return true;
     return false;
 }
@@ -205,9 +206,9 @@ static lathe_status load_weights(lathe_model *m, const lathe_model_params *p, la
                                     .progress = &p->progress};
     status = lathe_weight_store_load(&m->desc, m->gguf, &plan, &m->weights, err);
     if (status == LATHE_OK)
-        m->float_weights = has_float_matrix(&m->weights);
-    if (status == LATHE_OK)
         status = pack_weights(m, err);
+    if (status == LATHE_OK)
+        m->float_weights = has_float_matrix(&m->weights);
     return status;
 }
 

@@ -38,6 +38,7 @@ static void ours(struct ggml_tensor *w, const float *x, int n, int n_threads, fl
     assert_non_null(out);
     /* A second product with the same input shares its quantised form. */
     assert_ptr_equal(lathe_packed_linear(NULL, ctx, w, in)->src[0], out->src[0]);
+    assert_true((out->src[0] == in) == (w->type == GGML_TYPE_F16 || w->type == GGML_TYPE_BF16));
     struct ggml_cgraph *gf = ggml_new_graph(ctx);
     ggml_build_forward_expand(gf, out);
     assert_int_equal(ggml_graph_compute_with_ctx(ctx, gf, n_threads), GGML_STATUS_SUCCESS);
@@ -50,7 +51,7 @@ static void packed_product_is_ggmls_to_the_rounding_of_activations(void **state)
      * wrong order of rows or nibbles gives unrelated numbers: a relative error of 1.4. */
     (void) state;
     static const enum ggml_type types[] = {GGML_TYPE_Q4_0, GGML_TYPE_Q8_0, GGML_TYPE_Q4_K, GGML_TYPE_Q5_K,
-                                           GGML_TYPE_Q6_K};
+                                           GGML_TYPE_Q6_K, GGML_TYPE_F16,  GGML_TYPE_BF16};
     lathe_rng rng = lathe_rng_new(11, 0, 0);
     for (size_t i = 0; i < LATHE_LEN(types); i++) {
         struct ggml_context *ctx = new_context();

@@ -15,7 +15,8 @@
 #include "tensor/cpu/cpu.h"
 
 static const enum ggml_type source_type[LATHE_PACKED_TYPES] = {GGML_TYPE_Q4_0, GGML_TYPE_Q8_0, GGML_TYPE_Q4_K,
-                                                               GGML_TYPE_Q5_K, GGML_TYPE_Q6_K};
+                                                               GGML_TYPE_Q5_K, GGML_TYPE_Q6_K, GGML_TYPE_F16,
+                                                               GGML_TYPE_BF16};
 
 static void *aligned(size_t n) {
     void *p = aligned_alloc(64, (n + 63) / 64 * 64);
@@ -33,7 +34,8 @@ typedef struct matrix {
 static void random_source(lathe_rng *rng, lathe_packed_type type, uint8_t *out, size_t n_bytes, int extreme) {
     static const struct {
         size_t bytes, scale[2];
-    } at[LATHE_PACKED_TYPES] = {{18, {0, 0}}, {34, {0, 0}}, {144, {0, 2}}, {176, {0, 2}}, {210, {208, 208}}};
+    } at[LATHE_PACKED_TYPES] = {{18, {0, 0}},      {34, {0, 0}}, {144, {0, 2}}, {176, {0, 2}},
+                                {210, {208, 208}}, {2, {0, 0}},  {2, {0, 0}}};
     for (size_t i = 0; i < n_bytes; i++)
         out[i] = extreme == 1   ? 0x00
                  : extreme == 2 ? 0xff
@@ -42,7 +44,9 @@ static void random_source(lathe_rng *rng, lathe_packed_type type, uint8_t *out, 
                                 : (uint8_t) lathe_rng_u64(rng);
     for (size_t b = 0; b + at[type].bytes <= n_bytes; b += at[type].bytes)
         for (int s = 0; s < 2; s++) {
-            uint16_t half = ggml_fp32_to_fp16((float) (0.01 * lathe_rng_normal(rng)));
+            float scale = (float) (0.01 * lathe_rng_normal(rng));
+            uint16_t half =
+                type == LATHE_PACKED_BF16 ? ggml_fp32_to_bf16(scale).bits : ggml_fp32_to_fp16(scale);
             memcpy(out + b + at[type].scale[s], &half, 2);
         }
 }
@@ -82,6 +86,8 @@ static void one_case(lathe_rng *rng, lathe_packed_type type, int64_t n_rows, int
     float *x = malloc((size_t) (n_cols * T) * sizeof(float));
     for (int64_t i = 0; i < n_cols * T; i++)
         x[i] = extreme == 0 ? (float) lathe_rng_normal(rng) : extreme % 2 != 0 ? 1.0f : -1.0f;
+    bool is_float = lathe_packed_takes_floats(type);
+    size_t column = is_float ? (size_t) n_cols * sizeof(float) : bytes;
     uint8_t *xq = aligned(bytes * (size_t) T), *xs = aligned(bytes * (size_t) T);
     size_t n_y = (size_t) (ldy * T);
     float *y = malloc(n_y * sizeof(float)), *first = malloc(n_y * sizeof(float));
@@ -96,15 +102,17 @@ static void one_case(lathe_rng *rng, lathe_packed_type type, int64_t n_rows, int
         assert_memory_equal(xq, xs, bytes * (size_t) T);
         memset(y, CANARY, n_y * sizeof(float));
         int64_t groups = lathe_packed_groups(&m.packed), cut = groups / 3;
-        sets[s]->matmul(&m.packed, xq, T, y, ldy, cut, groups); /* two ranges, as two threads have them */
-        sets[s]->matmul(&m.packed, xq, T, y, ldy, 0, cut);
+        const uint8_t *in = is_float ? (const uint8_t *) x : xq;
+        sets[s]->matmul(&m.packed, in, T, y, ldy, cut, groups); /* two ranges, as two threads have them */
+        sets[s]->matmul(&m.packed, in, T, y, ldy, 0, cut);
         for (int64_t t = 0; t < T; t++) {
-            const int8_t *q = (const int8_t *) xs + bytes * (size_t) t;
-            const float *scale = (const float *) (const void *) (q + n_cols);
+            const lathe_activation *q = (const lathe_activation *) (const void *) (xs + bytes * (size_t) t);
             for (int64_t r = 0; r < n_rows; r++) {
                 double sum = 0.0, size = 0.0;
                 for (int64_t i = 0; i < n_cols; i++) {
-                    double v = (double) m.dequantised[r * n_cols + i] * q[i] * (double) scale[i / 32];
+                    double a = is_float ? (double) x[t * n_cols + i]
+                                        : q[i / 32].q[i % 32] * (double) q[i / 32].scale;
+                    double v = (double) m.dequantised[r * n_cols + i] * a;
                     sum += v;
                     size += fabs(v);
                 }
@@ -121,7 +129,7 @@ static void one_case(lathe_rng *rng, lathe_packed_type type, int64_t n_rows, int
         assert_memory_equal(y, first, n_y * sizeof(float)); /* all sets: the same bits */
         for (int64_t t = 0; t < T; t++) {                   /* alone or among others: the same bits */
             float *alone = y;
-            sets[s]->matmul(&m.packed, xq + bytes * (size_t) t, 1, alone, ldy, 0, groups);
+            sets[s]->matmul(&m.packed, in + column * (size_t) t, 1, alone, ldy, 0, groups);
             assert_memory_equal(alone, first + t * ldy, (size_t) n_rows * sizeof(float));
         }
     }
@@ -193,9 +201,11 @@ static void nan_and_infinity_reach_every_row_of_their_column_only(void **state) 
                     x[i] = (float) lathe_rng_normal(&rng);
                 x[77] = bad == 0 ? NAN : bad == 1 ? INFINITY : -INFINITY;
                 quantise_all(sets[s], 256, 2, x, q);
-                sets[s]->matmul(&m.packed, q, 2, y, 19, 0, 2);
+                sets[s]->matmul(&m.packed, lathe_packed_takes_floats(m.packed.type) ? (const void *) x : q, 2,
+                                y, 19, 0, 2);
                 for (int r = 0; r < 19; r++) {
-                    assert_true(isnan(y[r]));
+                    /* Floats are not quantised: infinity times a weight stays infinite. */
+                    assert_true(lathe_packed_takes_floats(m.packed.type) ? !isfinite(y[r]) : isnan(y[r]));
                     assert_true(isfinite(y[19 + r]));
                 }
             }
@@ -278,12 +288,13 @@ static int bench(const char *only) {
             if (!sets[s]->is_usable() || (only != NULL ? strcmp(only, sets[s]->name) != 0 : s == 0))
                 continue;
             quantise_all(sets[s], n_cols, 64, x, q);
+            const void *in = lathe_packed_takes_floats((lathe_packed_type) type) ? (const void *) x : q;
             for (size_t c = 0; c < LATHE_LEN(columns); c++) {
                 double best = 1e9;
                 for (int rep = 0; rep < 7; rep++) {
                     double t = seconds();
                     for (int i = 0; i < copies; i++)
-                        sets[s]->matmul(&m[i].packed, q, columns[c], y, n_rows, 0,
+                        sets[s]->matmul(&m[i].packed, in, columns[c], y, n_rows, 0,
                                         lathe_packed_groups(&m[i].packed));
                     t = (seconds() - t) / (double) copies;
                     best = t < best ? t : best;

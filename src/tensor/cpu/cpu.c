@@ -25,8 +25,7 @@ const lathe_cpu *lathe_cpu_best(const char *name) {
 }
 
 size_t lathe_activation_bytes(int64_t n) {
-    size_t bytes = (size_t) n + (size_t) (n / 32) * sizeof(float) + (size_t) (n / 16) * sizeof(int32_t);
-    return (bytes + 63) / 64 * 64;
+    return ((size_t) (n / 32) + 1) * sizeof(lathe_activation);
 }
 
 float lathe_half_to_float(uint16_t half) {

@@ -20,6 +20,8 @@ typedef enum lathe_packed_type {
     LATHE_PACKED_Q4_K,
     LATHE_PACKED_Q5_K,
     LATHE_PACKED_Q6_K,
+    LATHE_PACKED_F16,
+    LATHE_PACKED_BF16,
     LATHE_PACKED_TYPES
 } lathe_packed_type;
 
@@ -28,10 +30,23 @@ enum { LATHE_PACKED_ROWS = 16, LATHE_CPU_SETS_MAX = 4 };
 /* A matrix [n_rows, n_cols] in packed form. */
 typedef struct lathe_packed {
     lathe_packed_type type;
-    int64_t n_cols; /* a multiple of 32 (of 256 for the K types) */
+    int64_t n_cols; /* a multiple of 32 (of 256 for the K types, of 8 for f16 and bf16) */
     int64_t n_rows; /* >= 1 */
     uint8_t *data;  /* aligned to 64 */
 } lathe_packed;
+
+/* 32 quantised activations; as wide as a line of the first-level cache, with all that a type's sums start
+ * from. */
+typedef struct lathe_activation {
+    int8_t q[32];
+    float scale;         /* activation = scale * q */
+    float scaled_sum;    /* scale * sum of q */
+    int32_t minus_8;     /* -8 * sum of q */
+    int32_t minus_128;   /* -128 * sum of q */
+    int32_t minus_32[2]; /* -32 * sum of the first and of the last 16 */
+    int16_t minus_16[2]; /* -16 * the same */
+    int32_t unused;
+} lathe_activation;
 
 enum { LATHE_ATTENTION_DH_MAX = 256, LATHE_ATTENTION_GROUP_MAX = 16 };
 
@@ -59,7 +74,9 @@ typedef struct lathe_cpu {
      * block with a NaN or an infinity gets the scale NaN: all results of the column are NaN then. */
     void (*quantise)(int64_t n, const float *x, void *out);
     /* y[t * ldy + row] = W x_t for rows of the groups [group_first, group_end) and columns t in [0, n_x). x
-     * holds n_x quantised columns, lathe_activation_bytes(w->n_cols) apart. Never writes past n_rows. */
+     * holds n_x quantised columns, lathe_activation_bytes(w->n_cols) apart; for weights f16 and bf16 n_x
+     * columns of floats, n_cols apart (a NaN or an infinity in them is met as IEEE arithmetic has it). Never
+     * writes past n_rows. */
     void (*matmul)(const lathe_packed *w, const void *x, int64_t n_x, float *y, int64_t ldy,
                    int64_t group_first, int64_t group_end);
     /* softmax(scale q k + mask) v for the KV heads [head_first, head_end): keys and values of a block of rows
@@ -91,7 +108,10 @@ int64_t lathe_packed_groups(const lathe_packed *w);
 /* Packs the groups [group_first, group_end) from rows in the file's block format. */
 void lathe_pack(const lathe_packed *w, const void *source, int64_t group_first, int64_t group_end);
 
-/* Bytes of n quantised activations: n int8, n/32 scales, n/16 sums of 16, padded to 64. */
+/* Whether x of a product is floats, not quantised activations. */
+bool lathe_packed_takes_floats(lathe_packed_type type);
+/* Bytes of a column of n quantised activations: n / 32 of lathe_activation, and one more so that columns do
+ * not meet in the same lines of a cache. */
 size_t lathe_activation_bytes(int64_t n);
 
 /* IEEE half to float, exact. */

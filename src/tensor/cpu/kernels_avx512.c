@@ -1,6 +1,10 @@
 /* kernels_avx512.c - the kernels for AVX-512 with VNNI. */
+#include <math.h>
+#include <string.h>
+
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/cpuid.h"
+#include "tensor/cpu/dot_avx512.h"
 #include "tensor/cpu/simd_avx512.h"
 
 #include "tensor/cpu/matmul_tmpl.h"

@@ -1,6 +1,10 @@
 /* kernels_avxvnni.c - the kernels for AVX2 with 256-bit VNNI. */
+#include <math.h>
+#include <string.h>
+
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/cpuid.h"
+#include "tensor/cpu/dot_avx2.h"
 #include "tensor/cpu/simd_avx2.h"
 
 #include "tensor/cpu/matmul_tmpl.h"

@@ -1,5 +1,9 @@
 /* kernels_scalar.c - the kernels for any processor, in plain C. */
+#include <math.h>
+#include <string.h>
+
 #include "tensor/cpu/cpu.h"
+#include "tensor/cpu/dot_scalar.h"
 #include "tensor/cpu/simd_scalar.h"
 
 #include "tensor/cpu/matmul_tmpl.h"

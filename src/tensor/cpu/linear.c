@@ -67,6 +67,12 @@ static bool packed_type(enum ggml_type type, lathe_packed_type *out) {
     case GGML_TYPE_Q6_K:
         *out = LATHE_PACKED_Q6_K;
         return true;
+    case GGML_TYPE_F16:
+        *out = LATHE_PACKED_F16;
+        return true;
+    case GGML_TYPE_BF16:
+        *out = LATHE_PACKED_BF16;
+        return true;
     default:
         return false;
     }
@@ -130,23 +136,26 @@ static void matmul_op(struct ggml_tensor *dst, int ith, int nth, void *user) {
                    groups * (ith + 1) / nth);
 }
 
+/* The quantised form of x, which products with the same input share: found again through x's own `extra`,
+ * which tensors of graphs do not use otherwise. */
+static struct ggml_tensor *quantised(struct ggml_context *ctx, entry *e, struct ggml_tensor *x) {
+    if (x->extra == NULL) {
+        int tasks = x->ne[1] > 1 ? GGML_N_TASKS_MAX : 1;
+        struct ggml_tensor *q = ggml_custom_4d(ctx, GGML_TYPE_I8, (int64_t) lathe_activation_bytes(x->ne[0]),
+                                               x->ne[1], 1, 1, &x, 1, quantise_op, tasks, e);
+        ggml_format_name(q, "%.48s quantised", x->name);
+        x->extra = q;
+    }
+    return x->extra;
+}
+
 struct ggml_tensor *lathe_packed_linear(void *user, struct ggml_context *ctx, struct ggml_tensor *w,
                                         struct ggml_tensor *x) {
     (void) user;
     entry *e = w->extra;
     if (e == NULL || x->type != GGML_TYPE_F32 || !ggml_is_contiguous(x) || x->ne[2] != 1 || x->ne[3] != 1)
         return NULL;
-    /* The quantised form is found again through the input's own `extra`: tensors of graphs have none else. */
-    struct ggml_tensor *q = x->extra;
-    if (q == NULL) {
-        struct ggml_tensor *args[] = {x};
-        int tasks = x->ne[1] > 1 ? GGML_N_TASKS_MAX : 1;
-        q = ggml_custom_4d(ctx, GGML_TYPE_I8, (int64_t) lathe_activation_bytes(x->ne[0]), x->ne[1], 1, 1,
-                           args, 1, quantise_op, tasks, e);
-        ggml_format_name(q, "%.48s quantised", x->name);
-        x->extra = q;
-    }
-    struct ggml_tensor *args[] = {q};
-    return ggml_custom_4d(ctx, GGML_TYPE_F32, w->ne[1], x->ne[1], 1, 1, args, 1, matmul_op, GGML_N_TASKS_MAX,
+    struct ggml_tensor *in = lathe_packed_takes_floats(e->packed.type) ? x : quantised(ctx, e, x);
+    return ggml_custom_4d(ctx, GGML_TYPE_F32, w->ne[1], x->ne[1], 1, 1, &in, 1, matmul_op, GGML_N_TASKS_MAX,
                           e);
 }

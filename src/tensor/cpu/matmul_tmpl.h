@@ -1,165 +1,247 @@
-/* matmul_tmpl.h - quantisation of activations and products with packed weights, over the 16 lanes of a
- * simd_*.h. Included once by each kernels_*.c, which defines LATHE_SET (the name) and is_usable first. */
-#include <math.h>
-#include <string.h>
+/* matmul_tmpl.h - quantisation of activations and products with packed weights, over the registers of a
+ * dot_*.h. Included once by each kernels_*.c. */
 
 #define ALWAYS static inline __attribute__((always_inline))
+enum { WIDEST = 8, PASSES = 16 / LANES }; /* columns of any tile at most; registers of a group */
+#define COLUMNS _Pragma("GCC unroll 8") for (int c = 0; c < n_x; c++)
+#define VECTORS _Pragma("GCC unroll 4") for (int v = 0; v < n_v; v++)
 
 static void quantise(int64_t n, const float *x, void *out) {
-    int8_t *q = out;
-    float *scale = (float *) (void *) (q + n);
-    int32_t *sum = (int32_t *) (void *) (scale + n / 32);
-    for (int64_t b = 0; b < n / 32; b++, x += 32, q += 32) {
-        float largest = 0.0f, poison = 0.0f;
-        for (int i = 0; i < 32; i++) {
-            float m = fabsf(x[i]);
-            largest = m > largest ? m : largest;
-            poison += x[i] * 0.0f; /* NaN where x is NaN or infinite */
-        }
-        /* A divisor so small that its inverse overflows counts as zero. */
-        float inverse = largest > 1e-36f ? 127.0f / largest : 0.0f;
-        if (isnan(poison))
-            inverse = 0.0f;
+    lathe_activation *a = out;
+    for (int64_t b = 0; b < n / 32; b++, x += 32, a++) {
+        float largest = largest32(x);
         int32_t sums[2] = {0, 0};
-        for (int h = 0; h < 2; h++)
-            for (int i = 16 * h; i < 16 * h + 16; i++) {
-                /* Adding 1.5 * 2^23 rounds to the nearest integer, ties to even, into the low bits. */
-                float shifted = (isnan(poison) ? 0.0f : x[i] * inverse) + 12582912.0f;
-                int32_t bits;
-                memcpy(&bits, &shifted, sizeof bits);
-                int32_t v = bits - 0x4b400000;
-                q[i] = (int8_t) v;
-                sums[h] += v;
-            }
-        scale[b] = isnan(poison) ? NAN : (largest > 1e-36f ? largest / 127.0f : 0.0f);
-        sum[2 * b] = sums[0];
-        sum[2 * b + 1] = sums[1];
+        *a = (lathe_activation){.scale = NAN, .scaled_sum = NAN};
+        if (isnan(largest))
+            continue;
+        /* A divisor so small that its inverse overflows counts as zero. */
+        bool is_zero = !(largest > 1e-36f);
+        round32(x, is_zero ? 0.0f : 127.0f / largest, a->q, sums);
+        a->scale = is_zero ? 0.0f : largest / 127.0f;
+        a->scaled_sum = a->scale * (float) (sums[0] + sums[1]);
+        a->minus_8 = -8 * (sums[0] + sums[1]);
+        a->minus_128 = -128 * (sums[0] + sums[1]);
+        for (int h = 0; h < 2; h++) {
+            a->minus_32[h] = -32 * sums[h];
+            a->minus_16[h] = (int16_t) (-16 * sums[h]);
+        }
     }
 }
 
-/* One group of 16 rows times n_x <= TILE columns; type and n_x are constants where this is inlined. */
-ALWAYS void tile(const int type, const int n_x, const uint8_t *p, int64_t n_cols, const int8_t *x,
-                 size_t x_bytes, float *y, int64_t ldy, int n_rows) {
-    const int64_t n_blocks = n_cols / 32;
-    const bool k_type = type == LATHE_PACKED_Q4_K || type == LATHE_PACKED_Q5_K;
-    vf acc[TILE], d = vf_set1(0.0f), dmin = d;
-    for (int c = 0; c < n_x; c++)
-        acc[c] = vf_set1(0.0f);
-    for (int64_t b = 0; b < n_blocks; b++) {
-        vf ws, wm = d;
-        vi sum[TILE], scale_a = vi_set1(0), scale_b = scale_a, sum_b[TILE];
-        if (k_type || type == LATHE_PACKED_Q6_K) {
-            if (b % 8 == 0) {
-                d = vf_half(p);
-                if (k_type)
-                    dmin = vf_half(p + 32);
-                p += k_type ? 64 : 32;
+/* --- Blocks of 32 weights --------------------------------------------------------------------------- */
+
+/* These add to total[c][v] the integer sums of the rows of register v with column c. type, n_x and n_v are
+ * constants where they are inlined. */
+#define X(c) ((const lathe_activation *) (const void *) ((const char *) x + (size_t) (c) *x_bytes))
+
+ALWAYS void sums_4(const int n_x, const int n_v, const uint8_t *p, const lathe_activation *x, size_t x_bytes,
+                   const bool five, mi total[WIDEST][PASSES]) {
+    const int every = five ? EVERY_5 : EVERY_4;
+    mb fifth[PASSES];
+    ms sum[WIDEST][PASSES];
+    VECTORS fifth[v] = mb_load(p + (five ? 256 : 0) + 4 * LANES * v);
+    COLUMNS VECTORS sum[c][v] = ms_zero();
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        mb low[PASSES], high[PASSES];
+        VECTORS {
+            mb w = mb_load(p + 64 * j + 4 * LANES * v);
+            low[v] = mb_low(w);
+            high[v] = mb_high(w);
+            if (five) {
+                low[v] = mb_or(low[v], mb_bits(fifth[v], 4 - 2 * j, 16));
+                high[v] = mb_or(high[v], mb_bits(fifth[v], 3 - 2 * j, 16));
             }
-            ws = d;
-            if (k_type) {
-                ws = vf_mul(d, vf_of(vi_u8(p)));
-                wm = vf_mul(dmin, vf_of(vi_u8(p + 16)));
-            } else {
-                scale_a = vi_s8(p);
-                scale_b = vi_s8(p + 16);
-            }
-        } else {
-            ws = vf_half(p);
         }
-        p += 32;
+        COLUMNS {
+            VECTORS sum[c][v] = ms_dot(sum[c][v], low[v], X(c)->q + 4 * j);
+            VECTORS sum[c][v] = ms_dot(sum[c][v], high[v], X(c)->q + 16 + 4 * j);
+        }
+        if ((2 * j + 2) % every == 0)
+            COLUMNS VECTORS {
+                total[c][v] = mi_widen(total[c][v], sum[c][v]);
+                sum[c][v] = ms_zero();
+            }
+    }
+}
+
+/* Half h of a block of 6-bit weights. */
+ALWAYS void sums_6(const int n_x, const int n_v, const uint8_t *p, const lathe_activation *x, size_t x_bytes,
+                   const int h, const mscale *scale, mi total[WIDEST][PASSES]) {
+    mb upper[PASSES];
+    ms sum[WIDEST][PASSES];
+    VECTORS upper[v] = mb_load(p + 256 + 64 * h + 4 * LANES * v);
+    COLUMNS VECTORS sum[c][v] = ms_zero();
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        mb low[PASSES];
+        VECTORS {
+            mb w = mb_load(p + 64 * j + 4 * LANES * v);
+            low[v] = mb_or(h == 0 ? mb_low(w) : mb_high(w), mb_bits(upper[v], 4 - 2 * j, 48));
+        }
+        COLUMNS VECTORS sum[c][v] = ms_dot(sum[c][v], low[v], X(c)->q + 16 * h + 4 * j);
+        if ((j + 1) % EVERY_6 == 0)
+            COLUMNS VECTORS {
+                total[c][v] = mi_widen_scaled(total[c][v], sum[c][v], scale[v]);
+                sum[c][v] = ms_zero();
+            }
+    }
+}
+
+ALWAYS void sums_8(const int n_x, const int n_v, const uint8_t *p, const lathe_activation *x, size_t x_bytes,
+                   mi total[WIDEST][PASSES]) {
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) {
+        mb w[PASSES], magnitude[PASSES];
+        VECTORS {
+            w[v] = mb_q8(mb_load(p + 64 * j + 4 * LANES * v));
+            magnitude[v] = mb_magnitude(w[v]);
+        }
+        COLUMNS VECTORS total[c][v] = mi_dot_q8(total[c][v], w[v], magnitude[v], X(c)->q + 4 * j);
+    }
+}
+
+ALWAYS void prefetch(const uint8_t *p, int n_bytes) {
+#pragma GCC unroll 9
+    for (int i = 0; i < n_bytes; i += 64)
+        __builtin_prefetch(p + 2048 + i);
+}
+
+/* n_blocks blocks of n_v registers of rows from row `lane` of the group on; p and x are those of the first
+ * block, d and minima of 256 weights lie before it where the type has them. */
+ALWAYS void blocks(const int type, const int n_x, const int n_v, const uint8_t *p, int64_t n_blocks,
+                   const lathe_activation *x, size_t x_bytes, int lane, mf acc_[WIDEST][PASSES]) {
+    const bool k_type = type == LATHE_PACKED_Q4_K || type == LATHE_PACKED_Q5_K;
+    const bool has_d = k_type || type == LATHE_PACKED_Q6_K;
+    const int bytes = type == LATHE_PACKED_Q8_0   ? 32 + 512
+                      : type == LATHE_PACKED_Q5_K ? 32 + 256 + 64
+                      : type == LATHE_PACKED_Q6_K ? 32 + 256 + 128
+                                                  : 32 + 256;
+    mf acc[WIDEST][PASSES], d[PASSES], dmin[PASSES], ws[PASSES], wm[PASSES];
+    mscale scale[2][PASSES];
+    COLUMNS VECTORS acc[c][v] = acc_[c][v];
+    VECTORS d[v] = dmin[v] = mf_set1(0.0f);
+    for (int64_t b = 0; b < n_blocks; b++, x++) {
+        if (has_d && b % 8 == 0) {
+            VECTORS d[v] = mf_half(p + 2 * (lane + LANES * v));
+            if (k_type)
+                VECTORS dmin[v] = mf_half(p + 32 + 2 * (lane + LANES * v));
+            p += k_type ? 64 : 32;
+        }
+        VECTORS {
+            const int l = lane + LANES * v;
+            if (k_type) {
+                ws[v] = mf_mul(d[v], mf_u8(p + l));
+                wm[v] = mf_mul(dmin[v], mf_u8(p + 16 + l));
+            } else {
+                ws[v] = has_d ? d[v] : mf_half(p + 2 * l);
+            }
+            if (type == LATHE_PACKED_Q6_K) {
+                scale[0][v] = mscale_load(p + l);
+                scale[1][v] = mscale_load(p + 16 + l);
+            }
+        }
+        if (lane == 0)
+            prefetch(p, bytes);
+        const uint8_t *lines = p + 32 + 4 * lane;
+        mi total[WIDEST][PASSES];
+        if (type == LATHE_PACKED_Q6_K) {
+            COLUMNS VECTORS total[c][v] = mi_start_q6(X(c), scale[0][v], scale[1][v]);
+            sums_6(n_x, n_v, lines, x, x_bytes, 0, scale[0], total);
+            sums_6(n_x, n_v, lines, x, x_bytes, 1, scale[1], total);
+        } else if (type == LATHE_PACKED_Q8_0) {
+            COLUMNS VECTORS total[c][v] = mi_start_q8(X(c));
+            sums_8(n_x, n_v, lines, x, x_bytes, total);
+        } else {
+            COLUMNS VECTORS total[c][v] = mi_start(type == LATHE_PACKED_Q4_0 ? X(c)->minus_8 : 0);
+            sums_4(n_x, n_v, lines, x, x_bytes, type == LATHE_PACKED_Q5_K, total);
+        }
+        COLUMNS VECTORS {
+            acc[c][v] = mf_fma(mf_of(total[c][v]), mf_mul(ws[v], mf_set1(X(c)->scale)), acc[c][v]);
+            if (k_type)
+                acc[c][v] = mf_fnma(wm[v], mf_set1(X(c)->scaled_sum), acc[c][v]);
+        }
+        p += bytes;
+    }
+    COLUMNS VECTORS acc_[c][v] = acc[c][v];
+}
+
+/* The same for f16 and bf16, with columns of floats: four sums, of every fourth column each, hide the time
+ * that one addition takes. */
+ALWAYS void floats(const bool half, const int n_x, const uint8_t *p, int64_t n_cols, const float *x, int v,
+                   mf result[WIDEST][PASSES]) {
+    mf acc[4][WIDEST];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        COLUMNS acc[i][c] = mf_set1(0.0f);
+    for (int64_t k = 0; k < n_cols; k += 4, p += 128) {
         __builtin_prefetch(p + 2048);
         __builtin_prefetch(p + 2048 + 64);
-        __builtin_prefetch(p + 2048 + 128);
-        __builtin_prefetch(p + 2048 + 192);
-        __builtin_prefetch(p + 2048 + 256);
-        for (int c = 0; c < n_x; c++) {
-            const int32_t *s =
-                (const int32_t *) (const void *) (x + (size_t) c * x_bytes + n_cols + n_blocks * 4) + 2 * b;
-            int32_t offset = type == LATHE_PACKED_Q4_0 ? 8 : type == LATHE_PACKED_Q8_0 ? BIAS_Q8 : 0;
-            sum[c] = vi_set1(type == LATHE_PACKED_Q6_K ? -32 * s[0] : -offset * (s[0] + s[1]));
-            sum_b[c] = vi_set1(type == LATHE_PACKED_Q6_K ? -32 * s[1] : 0);
-        }
-        if (type == LATHE_PACKED_Q8_0) {
-#pragma GCC unroll 8
-            for (int j = 0; j < 8; j++) {
-                vb w = vb_load(p + 64 * j);
-                for (int c = 0; c < n_x; c++)
-                    sum[c] = vi_dot_q8(sum[c], w, x + (size_t) c * x_bytes + 32 * b + 4 * j);
-            }
-            p += 512;
-        } else {
-            vb high_a = vb_load(p), high_b = high_a;
-            if (type == LATHE_PACKED_Q5_K || type == LATHE_PACKED_Q6_K)
-                high_a = vb_load(p + 256);
-            if (type == LATHE_PACKED_Q6_K)
-                high_b = vb_load(p + 320);
 #pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) {
-                vb w = vb_load(p + 64 * j), low = vb_low(w), high = vb_high(w);
-                if (type == LATHE_PACKED_Q5_K) {
-                    low = vb_or(low, vb_bits(high_a, 4 - 2 * j, 16));
-                    high = vb_or(high, vb_bits(high_a, 3 - 2 * j, 16));
-                } else if (type == LATHE_PACKED_Q6_K) {
-                    low = vb_or(low, vb_bits(high_a, 4 - 2 * j, 48));
-                    high = vb_or(high, vb_bits(high_b, 4 - 2 * j, 48));
-                }
-                for (int c = 0; c < n_x; c++) {
-                    const int8_t *a = x + (size_t) c * x_bytes + 32 * b + 4 * j;
-                    sum[c] = vi_dot(sum[c], low, a);
-                    if (type == LATHE_PACKED_Q6_K)
-                        sum_b[c] = vi_dot(sum_b[c], high, a + 16);
-                    else
-                        sum[c] = vi_dot(sum[c], high, a + 16);
-                }
-            }
-            p += type == LATHE_PACKED_Q5_K ? 320 : type == LATHE_PACKED_Q6_K ? 384 : 256;
-        }
-        for (int c = 0; c < n_x; c++) {
-            const float *scales = (const float *) (const void *) (x + (size_t) c * x_bytes + n_cols);
-            const int32_t *s = (const int32_t *) (const void *) (scales + n_blocks) + 2 * b;
-            vf xs = vf_set1(scales[b]);
-            if (type == LATHE_PACKED_Q6_K)
-                sum[c] = vi_add(vi_mul(scale_a, sum[c]), vi_mul(scale_b, sum_b[c]));
-            acc[c] = vf_fma(vf_of(sum[c]), vf_mul(ws, xs), acc[c]);
-            if (k_type)
-                acc[c] = vf_fnma(wm, vf_mul(xs, vf_set1((float) (s[0] + s[1]))), acc[c]);
+        for (int i = 0; i < 4; i++) {
+            const uint8_t *at = p + 32 * i + 2 * LANES * v;
+            mf w = half ? mf_half(at) : mf_bf16(at);
+            COLUMNS acc[i][c] = mf_fma(w, mf_set1(x[c * n_cols + k + i]), acc[i][c]);
         }
     }
-    for (int c = 0; c < n_x; c++) {
+    COLUMNS result[c][v] = mf_add(mf_add(acc[0][c], acc[1][c]), mf_add(acc[2][c], acc[3][c]));
+}
+
+/* --- Tiles: 16 rows times n_x columns --------------------------------------------------------------- */
+
+ALWAYS void tile(const int type, const int n_x, const uint8_t *p, int64_t n_cols, const void *x,
+                 size_t x_bytes, float *y, int64_t ldy, int n_rows) {
+    mf acc[WIDEST][PASSES];
+    const int n_v = PASSES;
+    COLUMNS VECTORS acc[c][v] = mf_set1(0.0f);
+    if (type == LATHE_PACKED_F16 || type == LATHE_PACKED_BF16) {
+        VECTORS floats(type == LATHE_PACKED_F16, n_x, p, n_cols, x, v, acc);
+    } else if (n_x <= TILE_WHOLE) {
+        blocks(type, n_x, PASSES, p, n_cols / 32, x, x_bytes, 0, acc);
+    } else {
+        /* Where registers are too few for the whole group: passes over 256 columns at a time, which stay in
+         * the first-level cache. */
+        const int64_t n_blocks = n_cols / 32;
+        const size_t bytes = lathe_packed_group_bytes((lathe_packed_type) type, 256);
+        for (int64_t b = 0; b < n_blocks; b += 8)
+            for (int v = 0; v < PASSES; v++) {
+                mf part[WIDEST][PASSES];
+                COLUMNS part[c][0] = acc[c][v];
+                blocks(type, n_x, 1, p + (size_t) (b / 8) * bytes, n_blocks - b < 8 ? n_blocks - b : 8,
+                       (const lathe_activation *) x + b, x_bytes, v * LANES, part);
+                COLUMNS acc[c][v] = part[c][0];
+            }
+    }
+    COLUMNS {
         float rows[16];
-        vf_store(rows, acc[c]);
+        VECTORS mf_store(rows + v * LANES, acc[c][v]);
         memcpy(y + c * ldy, rows, (size_t) n_rows * sizeof(float));
     }
 }
 
-ALWAYS void product(const int type, const lathe_packed *w, const int8_t *x, int64_t n_x, float *y,
-                    int64_t ldy, int64_t group_first, int64_t group_end) {
-    size_t x_bytes = lathe_activation_bytes(w->n_cols), group = lathe_packed_group_bytes(w->type, w->n_cols);
+ALWAYS void product(const int type, const lathe_packed *w, const char *x, int64_t n_x, float *y, int64_t ldy,
+                    int64_t group_first, int64_t group_end) {
+    const bool is_float = type == LATHE_PACKED_F16 || type == LATHE_PACKED_BF16;
+    const int widest = is_float ? TILE_FLOAT : TILE_BYTES;
+    const size_t x_bytes = is_float ? (size_t) w->n_cols * sizeof(float) : lathe_activation_bytes(w->n_cols);
+    const size_t group = lathe_packed_group_bytes(w->type, w->n_cols);
     /* Long prompts: columns in sets that stay in the second-level cache while all rows pass by. */
     const int64_t set = 32;
     for (int64_t t0 = 0; t0 < n_x; t0 += set) {
         int64_t t1 = n_x - t0 < set ? n_x : t0 + set;
         for (int64_t g = group_first; g < group_end; g++) {
             const uint8_t *p = w->data + (size_t) g * group;
-            int64_t left = w->n_rows - 16 * g;
+            int64_t left = w->n_rows - 16 * g, t = t0;
             int rows = left < 16 ? (int) left : 16;
-            int64_t t = t0;
-            for (; t + TILE <= t1; t += TILE)
-                tile(type, TILE, p, w->n_cols, x + (size_t) t * x_bytes, x_bytes, y + t * ldy + 16 * g, ldy,
-                     rows);
-            if (TILE > 4 && t + 4 <= t1) {
-                tile(type, 4, p, w->n_cols, x + (size_t) t * x_bytes, x_bytes, y + t * ldy + 16 * g, ldy,
-                     rows);
-                t += 4;
-            }
-            if (t + 2 <= t1) {
-                tile(type, 2, p, w->n_cols, x + (size_t) t * x_bytes, x_bytes, y + t * ldy + 16 * g, ldy,
-                     rows);
-                t += 2;
-            }
-            if (t < t1)
-                tile(type, 1, p, w->n_cols, x + (size_t) t * x_bytes, x_bytes, y + t * ldy + 16 * g, ldy,
-                     rows);
+#define TILES(n)                                                                                             \
+    for (; t + (n) <= t1; t += (n))                                                                          \
+        tile(type, n, p, w->n_cols, x + (size_t) t * x_bytes, x_bytes, y + t * ldy + 16 * g, ldy, rows);
+            if (widest >= 8)
+                TILES(8)
+            if (widest >= 4)
+                TILES(4)
+            TILES(2)
+            TILES(1)
         }
     }
 }
@@ -174,26 +256,14 @@ PRODUCT(Q8_0)
 PRODUCT(Q4_K)
 PRODUCT(Q5_K)
 PRODUCT(Q6_K)
+PRODUCT(F16)
+PRODUCT(BF16)
 
 static void matmul(const lathe_packed *w, const void *x, int64_t n_x, float *y, int64_t ldy,
                    int64_t group_first, int64_t group_end) {
-    switch (w->type) {
-    case LATHE_PACKED_Q4_0:
-        product_Q4_0(w, x, n_x, y, ldy, group_first, group_end);
-        break;
-    case LATHE_PACKED_Q8_0:
-        product_Q8_0(w, x, n_x, y, ldy, group_first, group_end);
-        break;
-    case LATHE_PACKED_Q4_K:
-        product_Q4_K(w, x, n_x, y, ldy, group_first, group_end);
-        break;
-    case LATHE_PACKED_Q5_K:
-        product_Q5_K(w, x, n_x, y, ldy, group_first, group_end);
-        break;
-    case LATHE_PACKED_Q6_K:
-        product_Q6_K(w, x, n_x, y, ldy, group_first, group_end);
-        break;
-    case LATHE_PACKED_TYPES:
-        break;
-    }
+    static void (*const products[LATHE_PACKED_TYPES])(const lathe_packed *, const void *, int64_t, float *,
+                                                      int64_t, int64_t, int64_t) = {
+        product_Q4_0, product_Q8_0, product_Q4_K, product_Q5_K, product_Q6_K, product_F16, product_BF16,
+    };
+    products[w->type](w, x, n_x, y, ldy, group_first, group_end);
 }

@@ -7,7 +7,8 @@
  *          lines as q4_0
  *   q5_K   the same, each eighth followed by a line of fifth bits: bit 2j + h is that of weight 16h + 4j + i
  *   q6_K   a block of 256: 16 half scales; then 8 times: 2 x 16 signed byte scales, 4 lines as q4_0, 2 lines
- *          of upper bits: line h, bits 2j and 2j + 1 are those of weight 16h + 4j + i */
+ *          of upper bits: line h, bits 2j and 2j + 1 are those of weight 16h + 4j + i
+ *   f16, bf16   for each column 16 numbers as they are */
 #include "tensor/cpu/cpu.h"
 
 #include <string.h>
@@ -22,6 +23,8 @@ static const struct {
     [LATHE_PACKED_Q4_K] = {"q4_K", 256, 144, 64 + 8 * (32 + 256)},
     [LATHE_PACKED_Q5_K] = {"q5_K", 256, 176, 64 + 8 * (32 + 256 + 64)},
     [LATHE_PACKED_Q6_K] = {"q6_K", 256, 210, 32 + 8 * (32 + 256 + 128)},
+    [LATHE_PACKED_F16] = {"f16", 8, 16, 8 * 32},
+    [LATHE_PACKED_BF16] = {"bf16", 8, 16, 8 * 32},
 };
 
 const char *lathe_packed_type_name(lathe_packed_type type) {
@@ -38,6 +41,10 @@ size_t lathe_packed_source_row(lathe_packed_type type, int64_t n_cols) {
 
 size_t lathe_packed_group_bytes(lathe_packed_type type, int64_t n_cols) {
     return (size_t) (n_cols / types[type].block) * types[type].packed;
+}
+
+bool lathe_packed_takes_floats(lathe_packed_type type) {
+    return type == LATHE_PACKED_F16 || type == LATHE_PACKED_BF16;
 }
 
 int64_t lathe_packed_groups(const lathe_packed *w) {
@@ -128,6 +135,11 @@ static void pack_q6_k(uint8_t *out, int r, const uint8_t *in) {
     }
 }
 
+static void pack_float(uint8_t *out, int r, const uint8_t *in) {
+    for (int i = 0; i < 8; i++)
+        memcpy(out + 32 * i + 2 * r, in + 2 * i, 2);
+}
+
 void lathe_pack(const lathe_packed *w, const void *source, int64_t group_first, int64_t group_end) {
     size_t row = lathe_packed_source_row(w->type, w->n_cols);
     size_t group = lathe_packed_group_bytes(w->type, w->n_cols);
@@ -156,6 +168,10 @@ void lathe_pack(const lathe_packed *w, const void *source, int64_t group_first, 
                     break;
                 case LATHE_PACKED_Q6_K:
                     pack_q6_k(o, r, i);
+                    break;
+                case LATHE_PACKED_F16:
+                case LATHE_PACKED_BF16:
+                    pack_float(o, r, i);
                     break;
                 case LATHE_PACKED_TYPES:
                     break;
