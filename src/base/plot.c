@@ -113,6 +113,12 @@ lathe_status lathe_plot_draw(const lathe_plot *plot, int32_t number, struct lath
     case LATHE_PLOT_BAR:
         lathe_plot_draw_bar(&pen, plot, number);
         break;
+    case LATHE_PLOT_HEAT:
+        lathe_plot_draw_heat(&pen, plot, number);
+        break;
+    case LATHE_PLOT_TREE:
+        lathe_plot_draw_tree(&pen, plot, number);
+        break;
     default:
         return lathe_fail(err, LATHE_ERR_ARG, "no such kind of plot: %d", (int) plot->kind);
     }

@@ -128,12 +128,20 @@ static void axes(lathe_pen *pen, const lathe_plot *plot, const axis *x, const ax
 
 /* --- Lines ------------------------------------------------------------------------------------------ */
 
-static void point(lathe_pen *pen, double x, double y, bool *open) {
+/* *open counts the points of the piece of line that is open. */
+static void point(lathe_pen *pen, double x, double y, size_t *open) {
     lathe_pen_markup(pen, *open ? " L" : "M");
     lathe_pen_coord(pen, x);
     lathe_pen_markup(pen, " ");
     lathe_pen_coord(pen, y);
-    *open = true;
+    (*open)++;
+}
+
+/* A piece of one point becomes a dot: round ends make a length of nothing visible. */
+static void end_piece(lathe_pen *pen, size_t *open) {
+    if (*open == 1)
+        lathe_pen_markup(pen, " h0");
+    *open = 0;
 }
 
 typedef struct column {
@@ -141,7 +149,7 @@ typedef struct column {
     double low, high, first, last, x;
 } column;
 
-static void flush_column(lathe_pen *pen, const column *c, bool *open) {
+static void flush_column(lathe_pen *pen, const column *c, size_t *open) {
     if (c->index < 0)
         return;
     const bool rising = c->last >= c->first;
@@ -153,16 +161,14 @@ static void flush_column(lathe_pen *pen, const column *c, bool *open) {
 /* Many points: the lowest and highest of each column of the picture, so that no spike is lost. */
 static void line(lathe_pen *pen, const lathe_series *s, const axis *x, const axis *y) {
     const bool thin = s->n > 2 * COLUMNS;
-    bool open = false;
+    size_t open = 0;
     column c = {.index = -1};
     for (size_t i = 0; i < s->n; i++) {
         double px, py;
         if (!place(x, s->x[i], &px) || !place(y, s->y[i], &py)) {
             flush_column(pen, &c, &open);
             c.index = -1;
-            if (open)
-                lathe_pen_markup(pen, " ");
-            open = false;
+            end_piece(pen, &open);
             continue;
         }
         if (!thin) {
@@ -179,12 +185,13 @@ static void line(lathe_pen *pen, const lathe_series *s, const axis *x, const axi
         c.last = py;
     }
     flush_column(pen, &c, &open);
+    end_piece(pen, &open);
 }
 
 /* The band, forth along the upper ends and back along the lower ones; at most 2 COLUMNS points a side. */
 static void band(lathe_pen *pen, const lathe_series *s, const axis *x, const axis *y, size_t colour) {
     const size_t stride = s->n / (2 * COLUMNS) + 1;
-    bool open = false;
+    size_t open = 0;
     lathe_pen_markup(pen, "<path class=\"band\" style=\"fill:var(--c%zu)\" d=\"", colour);
     for (int back = 0; back < 2; back++)
         for (size_t k = 0; k < s->n; k += stride) {
@@ -276,7 +283,7 @@ static double label_room(const lathe_plot *plot) {
         lathe_plot_cut(plot->series[s].name, 22, text, sizeof text);
         room = fmax(room, lathe_plot_text_width(text));
     }
-    return room > 0 ? room + 8 : 0;
+    return room > 0 ? room + 12 : 0;
 }
 
 void lathe_plot_draw_xy(lathe_pen *pen, const lathe_plot *plot, int32_t number) {

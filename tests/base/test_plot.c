@@ -161,8 +161,13 @@ static void hostile_names_stay_text(void **state) {
                     .series = &s,
                     .n_series = 1,
                     .bars = &b,
-                    .n_bars = 1};
-    for (int kind = LATHE_PLOT_LINE; kind <= LATHE_PLOT_BAR; kind++) {
+                    .n_bars = 1,
+                    .cells = y4,
+                    .rows = 2,
+                    .cols = 2,
+                    .nodes = &(lathe_plot_node){HOSTILE, false},
+                    .n_nodes = 1};
+    for (int kind = LATHE_PLOT_LINE; kind <= LATHE_PLOT_TREE; kind++) {
         p.kind = (lathe_plot_kind) kind;
         char *text = draw(&p);
         assert_null(strstr(text, "<img"));
@@ -210,6 +215,119 @@ static void ticks_are_round(void **state) {
     assert_string_equal(text, "1.5e+07");
 }
 
+static void heat_map(void **state) {
+    (void) state;
+    const double cells[] = {0, 0.5, 1, NAN, 0.25, -0.5};
+    lathe_plot p = {.kind = LATHE_PLOT_HEAT,
+                    .title = "Heat",
+                    .finding = "A hole.",
+                    .x_label = "head",
+                    .y_label = "layer",
+                    .cells = cells,
+                    .rows = 2,
+                    .cols = 3};
+    golden("heat", &p);
+    p.diverging = true;
+    golden("heat-signed", &p);
+    char *text = draw(&p);
+    assert_non_null(strstr(text, "<title>row 1, column 1: 0.25</title>"));
+    assert_null(strstr(text, "<title>row 1, column 0:")); /* not a number: a hole */
+    free(text);
+}
+
+/* Beyond 64 x 64 a picture; beyond 256 x 256 by patches. */
+static void large_heat_maps_become_pictures(void **state) {
+    (void) state;
+    enum { N = 600 };
+    double *cells = malloc(N * N * sizeof *cells);
+    assert_non_null(cells);
+    for (int i = 0; i < N * N; i++)
+        cells[i] = (i / N + i % N) / (2.0 * N);
+    lathe_plot p = {
+        .kind = LATHE_PLOT_HEAT, .title = "Heat", .finding = "f", .cells = cells, .rows = 65, .cols = 65};
+    char *text = draw(&p);
+    assert_non_null(strstr(text, "data:image/png;base64,iVBORw0KGgo"));
+    assert_true(strlen(text) < 20000);
+    free(text);
+    p.rows = p.cols = N;
+    text = draw(&p);
+    assert_non_null(strstr(text, "the largest of 3 x 3"));
+    assert_true(strlen(text) < 100000);
+    free(text);
+    free(cells);
+}
+
+static const lathe_plot_node names[] = {{"root", false}, {"left", true}, {"right", false},
+                                        {"a", false},    {"b", false},   {"c", false}};
+static const lathe_plot_edge tree_edges[] = {
+    {0, 1, 0.5, 1}, {0, 2, 1.25, 0.4}, {3, 1, NAN, NAN}, {1, 4, 0.1, 0}, {2, 5, 2, 1}};
+
+static void trees(void **state) {
+    (void) state;
+    lathe_plot p = {.kind = LATHE_PLOT_TREE,
+                    .title = "Tree",
+                    .finding = "Three leaves.",
+                    .nodes = names,
+                    .n_nodes = 6,
+                    .edges = tree_edges,
+                    .n_edges = 5,
+                    .root = 0};
+    golden("tree-layered", &p);
+    p.root = -1;
+    golden("tree-radial", &p);
+    p.n_edges = 3; /* a forest: {0, 1, 2, 3}, {4}, {5} */
+    free(draw(&p));
+    p.n_edges = 0;
+    free(draw(&p));
+    p.n_nodes = 0;
+    free(draw(&p));
+    lathe_error err = {0};
+    lathe_buf out;
+    lathe_buf_init(&out, 1 << 20);
+    p.n_nodes = 5; /* the last edge's end is not there */
+    p.n_edges = 5;
+    assert_int_equal(lathe_plot_draw(&p, 1, &out, &err), LATHE_ERR_ARG);
+    p.n_nodes = 6;
+    p.root = 6;
+    assert_int_equal(lathe_plot_draw(&p, 1, &out, &err), LATHE_ERR_ARG);
+    lathe_buf_free(&out);
+}
+
+/* A chain of 1,000 nodes shows 200 of them and says what is folded; 1,000 loose nodes say what is left out.
+ */
+static void large_trees_are_folded(void **state) {
+    (void) state;
+    enum { N = 1000 };
+    lathe_plot_node *n = calloc(N, sizeof *n);
+    lathe_plot_edge *e = calloc(N, sizeof *e);
+    assert_true(n && e);
+    for (int i = 0; i < N; i++) {
+        n[i].name = "x";
+        e[i] = (lathe_plot_edge){i, (i + 1) % N, NAN, NAN}; /* the last one closes a ring when it is used */
+    }
+    lathe_plot p = {.kind = LATHE_PLOT_TREE,
+                    .title = "t",
+                    .finding = "f",
+                    .nodes = n,
+                    .n_nodes = N,
+                    .edges = e,
+                    .n_edges = N - 1,
+                    .root = 0};
+    char *text = draw(&p);
+    assert_non_null(strstr(text, "x (+800)"));
+    free(text);
+    p.n_edges = N; /* a ring */
+    free(draw(&p));
+    p.root = -1;
+    free(draw(&p));
+    p.n_edges = 0;
+    text = draw(&p);
+    assert_non_null(strstr(text, "800 more components"));
+    free(text);
+    free(n);
+    free(e);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(line_with_band),
@@ -221,6 +339,10 @@ int main(void) {
         cmocka_unit_test(hostile_names_stay_text),
         cmocka_unit_test(a_spike_survives_thinning),
         cmocka_unit_test(ticks_are_round),
+        cmocka_unit_test(heat_map),
+        cmocka_unit_test(large_heat_maps_become_pictures),
+        cmocka_unit_test(trees),
+        cmocka_unit_test(large_trees_are_folded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
