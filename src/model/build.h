@@ -43,15 +43,20 @@ typedef enum lathe_tap {
 
 struct lathe_build;
 
-/* Ops of ours for the processor. Each returns NULL where it does not apply, and ggml's ops are used then. */
+/* Ops of ours for the processor. A member may be NULL; each returns NULL where it does not apply, and ggml's
+ * ops are used then. */
 typedef struct lathe_kernels {
     /* W x, without bias. */
     struct ggml_tensor *(*linear)(void *user, struct ggml_context *ctx, struct ggml_tensor *w,
                                   struct ggml_tensor *x);
-    /* q [dh, T, H], k and v [dh, n_kv, Hk] (views of cache rows), mask f16 [n_kv, T] -> [dh * H, T]. */
+    /* q [dh, T, H, S], k and v [dh, n_kv, Hk, S] (views of cache rows, or of the batch's own), mask as it was
+     * set above -> [dh * H, T * S]. */
     struct ggml_tensor *(*attention)(void *user, struct ggml_context *ctx, struct ggml_tensor *q,
                                      struct ggml_tensor *k, struct ggml_tensor *v, struct ggml_tensor *mask,
                                      float scale, float softcap);
+    /* silu(gate) up. */
+    struct ggml_tensor *(*swiglu)(void *user, struct ggml_context *ctx, struct ggml_tensor *gate,
+                                  struct ggml_tensor *up);
     void *user;
 } lathe_kernels;
 

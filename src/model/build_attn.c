@@ -68,7 +68,7 @@ struct ggml_tensor *lathe_attention(lathe_build *b, int32_t layer, struct ggml_t
     struct ggml_tensor *mask =
         lathe_desc_window(d, layer) > 0 && b->mask_sliding != NULL ? b->mask_sliding : b->mask;
     bool looked_into = wants(b, LATHE_TAP_SCORES, layer) || wants(b, LATHE_TAP_PROBS, layer);
-    if (!looked_into && !b->plain && mask != NULL && b->kernels != NULL && b->kernels->attention != NULL) {
+    if (!looked_into && mask != NULL && b->kernels != NULL && b->kernels->attention != NULL) {
         struct ggml_tensor *o =
             b->kernels->attention(b->kernels->user, b->ctx, q, k, v, mask, d->attn_scale, d->attn_softcap);
         if (o != NULL)

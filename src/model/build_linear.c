@@ -36,6 +36,11 @@ static struct ggml_tensor *activate(lathe_build *b, struct ggml_tensor *x) {
 
 /* act(gate) * up, in one op where there is one and derivatives are not asked for. */
 static struct ggml_tensor *gate(lathe_build *b, struct ggml_tensor *g, struct ggml_tensor *up) {
+    if (b->desc->family->act == LATHE_ACT_SILU && b->kernels != NULL && b->kernels->swiglu != NULL) {
+        struct ggml_tensor *y = b->kernels->swiglu(b->kernels->user, b->ctx, g, up);
+        if (y != NULL)
+            return y;
+    }
     if (!b->plain && b->desc->family->act == LATHE_ACT_SILU)
         return ggml_swiglu_split(b->ctx, g, up);
     if (!b->plain && b->desc->family->act == LATHE_ACT_GELU && b->gelu == LATHE_GELU_TABLE)

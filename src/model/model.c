@@ -177,7 +177,8 @@ static lathe_status pack_weights(lathe_model *m, lathe_error *err) {
     }
     m->attn = m->attn_exact = (lathe_attention_op){cpu, m->desc.attn_scale, m->desc.attn_softcap, 63};
     m->attn_exact.n_q_max = INT32_MAX;
-    m->kernels = m->kernels_exact = (lathe_kernels){lathe_packed_linear, lathe_fused_attention, &m->attn};
+    m->kernels = m->kernels_exact =
+        (lathe_kernels){.linear = lathe_packed_linear, .attention = lathe_fused_attention, .user = &m->attn};
     m->kernels_exact.user = &m->attn_exact;
     m->kernels_explicit.linear = lathe_packed_linear;
     return status;

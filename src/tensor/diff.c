@@ -142,6 +142,8 @@ static const lathe_rule *rule_of(lathe_diff *d, struct ggml_tensor *y) {
     if (rule == NULL)
         rule = lathe_rule_image(y);
     if (rule == NULL)
+        rule = lathe_rule_fused(y);
+    if (rule == NULL)
         lathe_diff_fail(d, y, "there is no derivative rule for this op");
     else if (y->view_src != NULL && !is_layout(y->op) && y->op != GGML_OP_CLAMP && y->op != GGML_OP_CPY)
         lathe_diff_fail(d, y, "it was computed in place, which destroys what the derivative needs");

@@ -32,6 +32,7 @@ const lathe_rule *lathe_rule_elementwise(const struct ggml_tensor *y);
 const lathe_rule *lathe_rule_shape(const struct ggml_tensor *y);
 const lathe_rule *lathe_rule_norm(const struct ggml_tensor *y);
 const lathe_rule *lathe_rule_product(const struct ggml_tensor *y);
+const lathe_rule *lathe_rule_fused(const struct ggml_tensor *y);
 const lathe_rule *lathe_rule_image(const struct ggml_tensor *y);
 
 /* true where x depends on a parameter: contributions to others are not built. */

@@ -3,36 +3,32 @@
 
 #include <math.h>
 
+#include "tensor/cpu/rows.h"
+
 typedef struct ggml_tensor T;
 
 static const float *row_of(const T *x, int64_t i) {
     return (const float *) x->data + i * x->ne[0];
 }
 
-/* log sum exp in double from a float maximum. */
-static double log_sum(const float *x, int64_t v, float *largest) {
-    float m = -INFINITY;
-    for (int64_t k = 0; k < v; k++)
-        m = x[k] > m ? x[k] : m;
-    double sum = 0;
-    for (int64_t k = 0; k < v; k++)
-        sum += (double) expf(x[k] - m);
-    *largest = m;
-    return (double) m + log(sum);
+static double log_sum(const lathe_rows *rows, const float *x, int64_t v) {
+    float m = rows->largest(x, v);
+    return (double) m + log(rows->exp_sum(x, v, m));
 }
 
 static void rows_op(T *dst, int ith, int nth, void *user) {
     (void) user;
     const T *logits = dst->src[0], *targets = dst->src[1], *teacher = dst->src[2];
+    const lathe_rows *rows = lathe_rows_best();
     int64_t v = logits->ne[0], n = dst->ne[1];
     for (int64_t i = n * ith / nth; i < n * (ith + 1) / nth; i++) {
-        float *out = (float *) dst->data + i * LATHE_LOSS_FIELDS, m, mt;
+        float *out = (float *) dst->data + i * LATHE_LOSS_FIELDS;
         int32_t target = ((const int32_t *) targets->data)[i];
         const float *x = row_of(logits, i);
-        double lse = log_sum(x, v, &m), kl = 0;
+        double lse = log_sum(rows, x, v), kl = 0;
         if (teacher != NULL && target >= 0) { /* sum p_t (log p_t - log p) */
             const float *t = row_of(teacher, i);
-            double lt = log_sum(t, v, &mt);
+            double lt = log_sum(rows, t, v);
             for (int64_t k = 0; k < v; k++) {
                 float p = expf((float) (t[k] - lt));
                 kl += p > 0 ? (double) p * ((double) t[k] - (double) x[k]) : 0;
@@ -48,6 +44,7 @@ static void rows_op(T *dst, int ith, int nth, void *user) {
 
 static void gradient_op(T *dst, int ith, int nth, void *user) {
     const lathe_loss *loss = user;
+    const lathe_rows *best = lathe_rows_best();
     const T *rows = dst->src[1], *targets = dst->src[2], *teacher = dst->src[3];
     int64_t v = dst->ne[0], n = dst->ne[1];
     float soft = teacher != NULL ? (float) loss->soft : 0, hard = 1 - soft, share = 1.0f / (float) n;
@@ -62,13 +59,13 @@ static void gradient_op(T *dst, int ith, int nth, void *user) {
             continue;
         }
         float scale = share * (1 + 2 * (float) loss->z * lse);
+        best->exp(x, v, lse, x);
         for (int64_t k = 0; k < v; k++)
-            x[k] = scale * expf(x[k] - lse) - share * off;
+            x[k] = scale * x[k] - share * off;
         x[target] -= share * on;
         if (soft > 0) {
-            float m;
             const float *t = row_of(teacher, i);
-            float lt = (float) log_sum(t, v, &m);
+            float lt = (float) log_sum(best, t, v);
             for (int64_t k = 0; k < v; k++)
                 x[k] -= share * soft * expf(t[k] - lt);
         }

@@ -14,6 +14,7 @@
 #include "model/build.h"
 #include "model/convert.h"
 #include "model/gguf.h"
+#include "tensor/fused.h"
 
 typedef struct ggml_tensor T;
 
@@ -35,7 +36,8 @@ struct lathe_net {
     T **weights, **grads;
     struct ggml_context *fixed, *nodes; /* weights and inputs; nodes of both graphs */
     ggml_backend_buffer_t buffer;
-    ggml_backend_t blas, cpu;
+    ggml_backend_t blas, cpu; /* blas: for what the fused products do not take; NULL: none */
+    lathe_fused *fused;       /* NULL: LATHE_BLAS=off */
     plan forward, backward;
     lathe_weights roles;
     T *tokens, *positions, *mask, *mask_sliding, *targets, *teacher;
@@ -55,8 +57,23 @@ static T *find(void *user, const char *name) {
 
 /* --- The graph -------------------------------------------------------------------------------------- */
 
+static T *linear(void *user, struct ggml_context *ctx, T *w, T *x) {
+    return lathe_fused_product(((lathe_net *) user)->fused, ctx, w, x);
+}
+static T *attention(void *user, struct ggml_context *ctx, T *q, T *k, T *v, T *mask, float scale,
+                    float softcap) {
+    const lathe_net *net = user;
+    if (softcap > 0)
+        return NULL;
+    return lathe_fused_causal(net->fused, ctx, q, k, v, scale, mask == net->mask ? 0 : net->desc.window);
+}
+static T *swiglu(void *user, struct ggml_context *ctx, T *gate, T *up) {
+    return lathe_fused_swiglu(((lathe_net *) user)->fused, ctx, gate, up);
+}
+
 /* The forward pass of the one builder. Expands into graph. */
 static T *build_logits(lathe_net *net, struct ggml_cgraph *graph) {
+    const lathe_kernels kernels = {.linear = linear, .attention = attention, .swiglu = swiglu, .user = net};
     lathe_build b = {.ctx = net->nodes,
                      .gf = graph,
                      .desc = &net->desc,
@@ -68,7 +85,8 @@ static T *build_logits(lathe_net *net, struct ggml_cgraph *graph) {
                      .mask = net->mask,
                      .mask_sliding = net->mask_sliding,
                      .n_tokens = net->ctx,
-                     .n_seqs = net->rows};
+                     .n_seqs = net->rows,
+                     .kernels = net->fused != NULL ? &kernels : NULL};
     lathe_build_graph(&b);
     return b.logits;
 }
@@ -95,21 +113,17 @@ static lathe_status allocate(lathe_net *net, plan *p, T *const *outputs, size_t 
     return LATHE_OK;
 }
 
-static void open_backends(lathe_net *net, int32_t n_threads) {
+static lathe_status open_backends(lathe_net *net, int32_t n_threads, lathe_error *err) {
     net->cpu = ggml_backend_cpu_init();
-    if (net->cpu != NULL)
-        ggml_backend_cpu_set_n_threads(net->cpu, n_threads);
+    if (net->cpu == NULL)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the processor's backend");
+    ggml_backend_cpu_set_n_threads(net->cpu, n_threads);
     const char *off = getenv("LATHE_BLAS");
-    ggml_backend_dev_t dev = off != NULL && strcmp(off, "off") == 0 ? NULL : ggml_backend_dev_by_name("BLAS");
+    if (off != NULL && strcmp(off, "off") == 0)
+        return LATHE_OK;
+    ggml_backend_dev_t dev = ggml_backend_dev_by_name("BLAS");
     net->blas = dev == NULL ? NULL : ggml_backend_dev_init(dev, NULL);
-    if (net->blas != NULL) {
-        ggml_backend_set_n_threads_t set = NULL;
-        void *address = ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(dev),
-                                                          "ggml_backend_set_n_threads");
-        memcpy(&set, &address, sizeof set); /* POSIX: a function's address fits a data pointer */
-        if (set != NULL)
-            set(net->blas, n_threads);
-    }
+    return lathe_fused_new(n_threads, net->ctx, &net->fused, err);
 }
 
 /* Each position sees those before it, the last `window` of them where that is not 0. */
@@ -130,8 +144,10 @@ static lathe_status build(lathe_net *net, const lathe_net_opts *opts, lathe_erro
         (struct ggml_init_params){.mem_size = TENSORS_MAX / 2 * ggml_tensor_overhead() +
                                               2 * ggml_graph_overhead_custom(TENSORS_MAX / 4, false),
                                   .no_alloc = true});
-    open_backends(net, opts->n_threads);
-    if (!net->weights || !net->grads || !net->fixed || !net->nodes || !net->cpu)
+    lathe_status status = open_backends(net, opts->n_threads, err);
+    if (status != LATHE_OK)
+        return status;
+    if (!net->weights || !net->grads || !net->fixed || !net->nodes)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a model of %zu tensors", net->n);
     for (size_t i = 0; i < net->n; i++) {
         net->weights[i] = ggml_new_tensor(net->fixed, GGML_TYPE_F32, net->list[i].n_dims, net->list[i].ne);
@@ -154,7 +170,7 @@ static lathe_status build(lathe_net *net, const lathe_net_opts *opts, lathe_erro
     fill_mask(net->mask, net->ctx, 0);
     if (net->mask_sliding != NULL)
         fill_mask(net->mask_sliding, net->ctx, net->desc.window);
-    lathe_status status = lathe_weights_bind(&net->desc, find, net, &net->roles, err);
+    status = lathe_weights_bind(&net->desc, find, net, &net->roles, err);
     if (status != LATHE_OK)
         return status;
     net->forward.graph = ggml_new_graph_custom(net->nodes, TENSORS_MAX / 4, false);
@@ -228,6 +244,7 @@ void lathe_net_free(lathe_net *net) {
         ggml_backend_free(net->blas);
     if (net->cpu != NULL)
         ggml_backend_free(net->cpu);
+    lathe_fused_free(net->fused);
     lathe_weights_unbind(&net->roles);
     free(net->list);
     free(net->weights);

@@ -1,0 +1,64 @@
+/* fused.h - ops of ours for training on the processor: products by the BLAS in slices, causal attention that
+ * stores no scores, SwiGLU in one pass. Each has a reverse rule (rules_fused.c), which is used under
+ * lathe_diff_opts.fused; they have no forward mode, so second derivatives take ggml's ops.
+ *
+ * The BLAS is told to use one thread: parallelism is ggml's, over slices whose size does not depend on the
+ * number of threads, and neither do the bits of the result. */
+#ifndef LATHE_TENSOR_FUSED_H
+#define LATHE_TENSOR_FUSED_H
+
+#include <ggml.h>
+
+#include "lathe/base.h"
+
+enum { LATHE_FUSED_QUERIES = 64 }; /* that scores are held of at a time */
+
+typedef struct lathe_fused {
+    int32_t n_threads;
+    int64_t slice;  /* columns (rows of a weight's gradient) that one call of the BLAS takes */
+    float *scratch; /* [n_threads][per_thread] for scores */
+    size_t per_thread;
+} lathe_fused;
+
+/* Room for attention over sequences of ctx tokens. */
+LATHE_NODISCARD lathe_status lathe_fused_new(int32_t n_threads, int64_t ctx, lathe_fused **fused,
+                                             lathe_error *err);
+void lathe_fused_free(lathe_fused *fused);
+
+/* W x: w [k, n], x [k, m] -> [n, m], all f32 and contiguous; else NULL. */
+struct ggml_tensor *lathe_fused_product(lathe_fused *f, struct ggml_context *ctx, struct ggml_tensor *w,
+                                        struct ggml_tensor *x);
+/* softmax(scale q k) v where each token sees itself and those before it in its own sequence, the last
+ * `window` of them where that is not 0: q [dh, T, H, S], k and v [dh, T, Hk, S], rows of dh floats at any
+ * stride
+ * -> [dh H, T S]. NULL where it does not apply. */
+struct ggml_tensor *lathe_fused_causal(lathe_fused *f, struct ggml_context *ctx, struct ggml_tensor *q,
+                                       struct ggml_tensor *k, struct ggml_tensor *v, float scale,
+                                       int32_t window);
+/* silu(gate) up, contiguous; else NULL. */
+struct ggml_tensor *lathe_fused_swiglu(lathe_fused *f, struct ggml_context *ctx, struct ggml_tensor *gate,
+                                       struct ggml_tensor *up);
+
+/* --- Their reverse rules ---------------------------------------------------------------------------- */
+
+typedef enum lathe_fused_kind {
+    LATHE_FUSED_NONE,
+    LATHE_FUSED_PRODUCT,
+    LATHE_FUSED_CAUSAL,
+    LATHE_FUSED_SWIGLU
+} lathe_fused_kind;
+
+void lathe_fused_causal_op(struct ggml_tensor *dst, int ith, int nth, void *user);
+lathe_fused_kind lathe_fused_kind_of(const struct ggml_tensor *y);
+/* Gradients of W [k, n] and of x [k, m] from g [n, m]. */
+struct ggml_tensor *lathe_fused_product_dw(struct ggml_context *ctx, struct ggml_tensor *y,
+                                           struct ggml_tensor *g);
+struct ggml_tensor *lathe_fused_product_dx(struct ggml_context *ctx, struct ggml_tensor *y,
+                                           struct ggml_tensor *g);
+/* Gradients in the shapes of q, k and v. */
+void lathe_fused_causal_back(struct ggml_context *ctx, struct ggml_tensor *y, struct ggml_tensor *g,
+                             struct ggml_tensor *grads[3]);
+void lathe_fused_swiglu_back(struct ggml_context *ctx, struct ggml_tensor *y, struct ggml_tensor *g,
+                             struct ggml_tensor *grads[2]);
+
+#endif

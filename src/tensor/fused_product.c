@@ -1,0 +1,166 @@
+/* fused_product.c - y = W x and its gradients by one sgemm a slice; SwiGLU. In the BLAS's row-major eyes W is
+ * [n][k], x [m][k] and y [m][n]. */
+#include <cblas.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tensor/cpu/rows.h"
+#include "tensor/fused.h"
+
+typedef struct ggml_tensor T;
+
+enum { SLICE = 256 };
+
+/* What ggml keeps of a custom op (ggml-impl.h). */
+typedef struct custom {
+    ggml_custom_op_t fun;
+    int n_tasks;
+    void *user;
+} custom;
+
+static custom custom_of(const T *y) {
+    custom c;
+    memcpy(&c, y->op_params, sizeof c);
+    return c;
+}
+
+lathe_status lathe_fused_new(int32_t n_threads, int64_t ctx, lathe_fused **fused, lathe_error *err) {
+    lathe_fused *f = calloc(1, sizeof *f);
+    if (f != NULL) {
+        f->n_threads = n_threads;
+        f->slice = SLICE;
+        f->per_thread = 2 * LATHE_FUSED_QUERIES * ((size_t) ctx + 16);
+        f->scratch = malloc((size_t) n_threads * f->per_thread * sizeof *f->scratch);
+    }
+    if (f == NULL || f->scratch == NULL) {
+        free(f);
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the scores of %lld tokens", (long long) ctx);
+    }
+    openblas_set_num_threads(1);
+    *fused = f;
+    return LATHE_OK;
+}
+
+void lathe_fused_free(lathe_fused *f) {
+    if (f != NULL)
+        free(f->scratch);
+    free(f);
+}
+
+/* --- Products --------------------------------------------------------------------------------------- */
+
+typedef struct slices {
+    int64_t next, step, size, n;
+} slices;
+
+static slices slices_of(int64_t n, int64_t size, int ith, int nth) {
+    return (slices){ith * size, nth * size, size, n};
+}
+static bool slice(slices *s, int64_t *from, int *count) {
+    *from = s->next;
+    *count = (int) (s->n - s->next < s->size ? s->n - s->next : s->size);
+    s->next += s->step;
+    return *from < s->n;
+}
+
+static void product_op(T *dst, int ith, int nth, void *user) {
+    const T *w = dst->src[0], *x = dst->src[1];
+    int k = (int) w->ne[0], n = (int) w->ne[1], count;
+    int64_t from;
+    slices s = slices_of(dst->ne[1], ((lathe_fused *) user)->slice, ith, nth);
+    while (slice(&s, &from, &count))
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, count, n, k, 1, (float *) x->data + from * k, k,
+                    w->data, k, 0, (float *) dst->data + from * n, n);
+}
+
+static void dx_op(T *dst, int ith, int nth, void *user) {
+    const T *w = dst->src[0], *g = dst->src[1];
+    int k = (int) w->ne[0], n = (int) w->ne[1], count;
+    int64_t from;
+    slices s = slices_of(dst->ne[1], ((lathe_fused *) user)->slice, ith, nth);
+    while (slice(&s, &from, &count))
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, count, k, n, 1, (float *) g->data + from * n,
+                    n, w->data, k, 0, (float *) dst->data + from * k, k);
+}
+
+static void dw_op(T *dst, int ith, int nth, void *user) {
+    const T *x = dst->src[0], *g = dst->src[1];
+    int k = (int) x->ne[0], n = (int) g->ne[0], m = (int) x->ne[1], count;
+    int64_t from;
+    slices s = slices_of(n, ((lathe_fused *) user)->slice, ith, nth);
+    while (slice(&s, &from, &count))
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, count, k, m, 1, (float *) g->data + from, n,
+                    x->data, k, 0, (float *) dst->data + from * k, k);
+}
+
+static bool is_plain(const T *x) {
+    return x->type == GGML_TYPE_F32 && ggml_is_contiguous(x) && x->ne[2] == 1 && x->ne[3] == 1 &&
+           x->ne[0] <= INT32_MAX && x->ne[1] <= INT32_MAX;
+}
+
+static T *op2(struct ggml_context *ctx, int64_t ne0, int64_t ne1, T *a, T *b, ggml_custom_op_t fun,
+              void *user) {
+    T *args[] = {a, b};
+    return ggml_custom_4d(ctx, GGML_TYPE_F32, ne0, ne1, 1, 1, args, 2, fun, GGML_N_TASKS_MAX, user);
+}
+
+T *lathe_fused_product(lathe_fused *f, struct ggml_context *ctx, T *w, T *x) {
+    if (!is_plain(w) || !is_plain(x))
+        return NULL;
+    return op2(ctx, w->ne[1], x->ne[1], w, x, product_op, f);
+}
+
+T *lathe_fused_product_dw(struct ggml_context *ctx, T *y, T *g) {
+    const T *w = y->src[0];
+    return op2(ctx, w->ne[0], w->ne[1], y->src[1], g, dw_op, custom_of(y).user);
+}
+
+T *lathe_fused_product_dx(struct ggml_context *ctx, T *y, T *g) {
+    const T *x = y->src[1];
+    return op2(ctx, x->ne[0], x->ne[1], y->src[0], g, dx_op, custom_of(y).user);
+}
+
+/* --- SwiGLU ----------------------------------------------------------------------------------------- */
+
+static void swiglu_op(T *dst, int ith, int nth, void *user) {
+    (void) user;
+    const lathe_rows *rows = lathe_rows_best();
+    int64_t n = ggml_nelements(dst), from = n * ith / nth, count = n * (ith + 1) / nth - from;
+    rows->swiglu((const float *) dst->src[0]->data + from, (const float *) dst->src[1]->data + from, count,
+                 (float *) dst->data + from);
+}
+
+static void swiglu_back_op(T *dst, int ith, int nth, void *user) {
+    (void) user;
+    const lathe_rows *rows = lathe_rows_best();
+    int64_t n = ggml_nelements(dst->src[0]), from = n * ith / nth, count = n * (ith + 1) / nth - from;
+    float *out = (float *) dst->data + from;
+    rows->swiglu_back((const float *) dst->src[0]->data + from, (const float *) dst->src[1]->data + from,
+                      (const float *) dst->src[2]->data + from, count, out, out + n);
+}
+
+T *lathe_fused_swiglu(lathe_fused *f, struct ggml_context *ctx, T *gate, T *up) {
+    if (!is_plain(gate) || !is_plain(up) || !ggml_are_same_shape(gate, up))
+        return NULL;
+    return op2(ctx, gate->ne[0], gate->ne[1], gate, up, swiglu_op, f);
+}
+
+void lathe_fused_swiglu_back(struct ggml_context *ctx, T *y, T *g, T *grads[2]) {
+    T *args[] = {y->src[0], y->src[1], g};
+    T *both = ggml_custom_4d(ctx, GGML_TYPE_F32, y->ne[0], y->ne[1], 2, 1, args, 3, swiglu_back_op,
+                             GGML_N_TASKS_MAX, custom_of(y).user);
+    for (size_t i = 0; i < 2; i++)
+        grads[i] = ggml_view_2d(ctx, both, y->ne[0], y->ne[1], both->nb[1], i * both->nb[2]);
+}
+
+/* --- Which op it is --------------------------------------------------------------------------------- */
+
+lathe_fused_kind lathe_fused_kind_of(const T *y) {
+    if (y->op != GGML_OP_CUSTOM)
+        return LATHE_FUSED_NONE;
+    ggml_custom_op_t fun = custom_of(y).fun;
+    return fun == product_op              ? LATHE_FUSED_PRODUCT
+           : fun == swiglu_op             ? LATHE_FUSED_SWIGLU
+           : fun == lathe_fused_causal_op ? LATHE_FUSED_CAUSAL
+                                          : LATHE_FUSED_NONE;
+}

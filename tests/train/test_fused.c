@@ -1,0 +1,127 @@
+/* The fused ops of training against ggml's own through the plain graph: same loss, same gradients, in every
+ * family, over several blocks of queries, with windows and grouped heads; and the same bits at any thread
+ * count.
+ */
+#include "support/check.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lathe/base.h"
+#include "tensor/cpu/rows.h"
+#include "train/net.h"
+
+enum { CTX = 90, ROWS = 2, VOCAB = 40 };
+
+static lathe_net *net_of(const lathe_family *family, int32_t n_threads, bool fused) {
+    lathe_shape s = lathe_shape_default(family->name);
+    s.n_layer = 2;
+    s.n_embd = 32;
+    s.n_head = 4;
+    s.n_head_kv = family->head_count_kv_equal ? 4 : 2;
+    s.n_ff = 48;
+    s.n_vocab = VOCAB;
+    s.n_ctx = CTX;
+    s.window = family->window_period > 0 ? 21 : 0;
+    s.tied = family->output != LATHE_MUST;
+    lathe_desc desc;
+    lathe_net *net;
+    lathe_error err = {0};
+    if (fused)
+        unsetenv("LATHE_BLAS");
+    else
+        setenv("LATHE_BLAS", "off", 1);
+    check_ok(lathe_desc_from_shape(&s, &desc, &err), err);
+    check_ok(lathe_net_new(&desc, ROWS, CTX, n_threads, true, &net, &err), err);
+    unsetenv("LATHE_BLAS");
+    lathe_net_init(net, 9);
+    return net;
+}
+
+static void fill(int32_t *tokens) {
+    lathe_rng rng = lathe_rng_new(4, 36, 0);
+    for (int i = 0; i < ROWS * (CTX + 1); i++)
+        tokens[i] = (int32_t) lathe_rng_below(&rng, VOCAB);
+}
+
+static void against_plain(void **state) {
+    (void) state;
+    static int32_t tokens[ROWS * (CTX + 1)];
+    lathe_error err = {0};
+    fill(tokens);
+    const lathe_family *family;
+    for (size_t f = 0; (family = lathe_family_at(f)) != NULL; f++) {
+        lathe_net *a = net_of(family, 1, true), *b = net_of(family, 1, false);
+        double x, y;
+        check_ok(lathe_net_gradients(a, tokens, &x, &err), err);
+        check_ok(lathe_net_gradients(b, tokens, &y, &err), err);
+        check_near(x, y, 1e-5);
+        for (size_t i = 0; i < lathe_net_n_tensors(a); i++) {
+            double difference = 0, size = 0;
+            for (int64_t k = 0; k < lathe_net_size(a, i); k++) {
+                double p = (double) lathe_net_gradient(a, i)[k], q = (double) lathe_net_gradient(b, i)[k];
+                difference += (p - q) * (p - q);
+                size += q * q;
+            }
+            if (!(sqrt(difference) <= 2e-4 * sqrt(size) + 1e-7))
+                fail_msg("%s, %s: gradients differ by %.3g of %.3g", family->name,
+                         lathe_net_tensor(a, i)->name, sqrt(difference), sqrt(size));
+        }
+        lathe_net_free(a);
+        lathe_net_free(b);
+    }
+}
+
+static void any_threads(void **state) {
+    (void) state;
+    static int32_t tokens[ROWS * (CTX + 1)];
+    lathe_error err = {0};
+    fill(tokens);
+    lathe_net *nets[2] = {net_of(lathe_family_find("llama"), 1, true),
+                          net_of(lathe_family_find("llama"), 2, true)};
+    double loss[2];
+    for (int i = 0; i < 2; i++)
+        check_ok(lathe_net_gradients(nets[i], tokens, &loss[i], &err), err);
+    assert_memory_equal(&loss[0], &loss[1], sizeof loss[0]);
+    for (size_t i = 0; i < lathe_net_n_tensors(nets[0]); i++)
+        assert_memory_equal(lathe_net_gradient(nets[0], i), lathe_net_gradient(nets[1], i),
+                            (size_t) lathe_net_size(nets[0], i) * sizeof(float));
+    lathe_net_free(nets[0]);
+    lathe_net_free(nets[1]);
+}
+
+/* Row kernels against the C library in double; all sets give the same bits. */
+static void row_kernels(void **state) {
+    (void) state;
+    enum { N = 2500 };
+    static float x[N], out[N], other[N];
+    lathe_rng rng = lathe_rng_new(6, 36, 0);
+    for (int i = 0; i < N; i++)
+        x[i] = (float) (-40 * lathe_rng_uniform(&rng));
+    setenv("LATHE_CPU", "scalar", 1);
+    const lathe_rows *plain = lathe_rows_best();
+    unsetenv("LATHE_CPU");
+    const lathe_rows *best = lathe_rows_best();
+    double total = 0, sum = best->exp(x, N, 0.5f, out);
+    for (int i = 0; i < N; i++) {
+        check_near_rel(out[i], exp((double) x[i] - 0.5), 1e-5);
+        total += exp((double) x[i] - 0.5);
+    }
+    check_near_rel(sum, total, 1e-6);
+    double again = plain->exp(x, N, 0.5f, other);
+    assert_memory_equal(&sum, &again, sizeof sum);
+    assert_memory_equal(out, other, sizeof out);
+    float a = best->largest(x, N), b = x[0];
+    for (int i = 0; i < N; i++)
+        b = fmaxf(b, x[i]);
+    assert_true(!(a < b) && !(a > b));
+    x[3] = NAN; /* not lost */
+    assert_true(isnan(best->exp(x, N, 0, out)));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(against_plain), cmocka_unit_test(any_threads),
+                                       cmocka_unit_test(row_kernels)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
