@@ -90,6 +90,15 @@ LATHE_API int32_t lathe_sampler_pick(const lathe_sampler *sampler, const double 
 /** log softmax over all tokens, in double; [n] in and out. */
 LATHE_API void lathe_log_softmax(const float *logits, int32_t n, double *out);
 
+/** Costs in units of a target step of one token. */
+typedef struct lathe_cost_model {
+    int32_t n;        /**< measured sizes, 1 to 16 */
+    int32_t rows[16]; /**< ascending, rows[0] = 1 */
+    double ratio[16]; /**< cost of a step of rows[i] tokens; ratio[0] = 1, non-decreasing */
+    double draft;     /**< cost of one drafted token */
+    double overhead;  /**< cost of a round besides */
+} lathe_cost_model;
+
 /* === Generation ================================================================================== */
 
 /** Takes text as it comes, whole UTF-8 characters (text is not NUL-terminated); false stops the generation.
@@ -171,22 +180,107 @@ LATHE_API lathe_context *lathe_session_context(lathe_session *session);
 LATHE_API LATHE_NODISCARD lathe_status lathe_session_set_sampler(lathe_session *session,
                                                                  const lathe_sampler_params *params,
                                                                  lathe_error *err);
-/** Steps become rounds: tokens are drafted, verified in one batch, and those that hold are kept.
- * @param proposer  lookup, suffix, ngram, ...: where drafts come from
- * @param verifier  match: with equal seeds the text of plain generation, to the bit where the context is exact
- * @param length    most drafted tokens a round; 0: the proposer's usual length
- * ARG for unknown names, a verifier that cannot judge such drafts at this temperature, or mirostat. */
+/** One round, as it is told to on_round. */
+typedef struct lathe_spec_round {
+    int64_t round;    /**< of this generation, from 0 */
+    int64_t position; /**< of its first token */
+    const char *arm;  /**< "none": plain */
+    int32_t proposed, accepted, emitted;
+    double draft_s, verify_s, sample_s, other_s;
+    double cost;   /**< by the cost model, in plain steps */
+    double loss_s; /**< measured time less the price of the same tokens by plain decoding, so far */
+    bool refused;  /**< the gate allowed no draft */
+} lathe_spec_round;
+
+typedef struct lathe_spec_params {
+    size_t struct_size;
+    /** "auto" (lookup, suffix and recycle), or proposers joined by '+': lookup, suffix, suffix:global, ngram,
+     * ngram:FILE, ngram:mod, recycle, draft:FILE, ...; "none": rounds that draft nothing */
+    const char *proposers;
+    const char *arms_file;  /**< JSON list of arms instead: name, proposer, len, verify; NULL: none */
+    const char *controller; /**< hazard, ucb, fixed:ARM, ...; NULL: hazard, or fixed where length is given */
+    const char *verifier;   /**< NULL: match */
+    const char *tree;       /**< of a draft model: chain, static:FILE, sequoia:N, eagle2:N,D,K; NULL: chain */
+    int32_t length;         /**< most drafted tokens a round; 0: as usual */
+    int32_t gate;           /**< 1: rounds draft only while the worst loss stays within max_loss of the time;
+                                 0: always; -1: with "auto" and where neither controller nor length is given */
+    double max_loss;        /**< 0.02 */
+    const char *reward;     /**< of bandits: tokens over the cost by the "model" (NULL) or by the clock
+                                 ("time"), or "tokens" alone */
+    const char *cache_dir;  /**< folder of the cost calibration and of stores; NULL: measured each time */
+    double cool_delta, cool_nu, typical_epsilon, typical_delta; /**< of relaxed verifiers */
+    double threshold;                                           /**< of the controller of that name: 0.7 */
+    void (*on_round)(void *user, const lathe_spec_round *round);
+    void *user;
+    lathe_logger logger;
+} lathe_spec_params;
+
+LATHE_API lathe_spec_params lathe_spec_params_default(void);
+/** Steps become rounds: tokens are drafted, verified in one batch, and those that hold are kept. Which arm
+ * drafts, and how much, the controller decides. With a lossless verifier the law of the text is that of plain
+ * generation; with match and greedy the seeded text is the same (to the bit where the context is exact).
+ * ARG for unknown names, for a verifier that cannot judge such drafts at this temperature, and for mirostat;
+ * INPUT for files that cannot be used. The session is then as before. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_session_spec(lathe_session *session,
+                                                          const lathe_spec_params *params, lathe_error *err);
+/** One proposer at a fixed length, without a gate.
+ * @param length    most drafted tokens a round; 0: the proposer's usual length */
 LATHE_API LATHE_NODISCARD lathe_status lathe_session_speculate(lathe_session *session, const char *proposer,
                                                                const char *verifier, int32_t length,
                                                                lathe_error *err);
+typedef struct lathe_spec_arm_stats {
+    const char *name;
+    double share;    /**< of rounds */
+    double accepted; /**< drafted tokens kept a round */
+    double cost;     /**< mean cost of a round in plain steps */
+    int64_t rounds, proposed, emitted;
+} lathe_spec_arm_stats;
+
+enum { LATHE_SPEC_STATS_ARMS = 32, LATHE_SPEC_STATS_DEPTH = 64 };
+
+/** Of the last generation. acceptance_rate = accepted / proposed; what others call acceptance length is
+ * emitted / rounds (with the target's own token) or accepted / rounds (without). */
 typedef struct lathe_session_spec_stats {
     size_t struct_size;
-    int64_t rounds, proposed, accepted; /**< of the last generation */
-    const char *proposer;
-    bool lossless; /**< the text has the law of plain generation */
+    int64_t rounds, proposed, accepted, emitted;
+    int64_t rows;      /**< target rows computed */
+    int64_t truncated; /**< rounds whose last token fell to the end of the text or of the length */
+    int64_t switches;  /**< rounds whose arm was not that of the round before */
+    int64_t gate_refused, probes;
+    const char *proposer, *verifier, *controller;
+    bool lossless;    /**< the text has the law of plain generation */
+    bool same_text;   /**< with equal seeds it is the text of plain generation */
+    double tv_budget; /**< sum of one-step total-variation errors that a relaxed verifier allowed */
+    double draft_s, verify_s, sample_s, other_s;
+    double plain_s; /**< seconds of a plain step: measured in this run, else calibrated; 0: unknown */
+    double speedup_vs_plain; /**< n tokens x plain_s / decode time; 0: unknown */
+    double loss_bound;       /**< the gate's: what the answer can have lost, as a share; 0 without a gate */
+    double interrupted_s;
+    double regret;        /**< plain steps above the best arm in hindsight, where known; 0 */
+    const char *best_arm; /**< in hindsight; NULL: unknown */
+    int32_t n_arms, n_depth;
+    lathe_spec_arm_stats arms[LATHE_SPEC_STATS_ARMS];
+    int64_t reached[LATHE_SPEC_STATS_DEPTH], accepted_at[LATHE_SPEC_STATS_DEPTH]; /**< by depth, from 1 */
+    int64_t draft_bytes;   /**< caches of draft models */
+    lathe_cost_model cost; /**< as corrected by the run */
 } lathe_session_spec_stats;
 /** false: the session does not speculate. */
 LATHE_API bool lathe_session_spec_stats_of(const lathe_session *session, lathe_session_spec_stats *stats);
+/** Where a text leaves that of a plain session. */
+typedef struct lathe_difference {
+    size_t struct_size;
+    int64_t position;           /**< of the first token that differs; -1: none does */
+    int32_t plain_id, other_id; /**< -1: that text has ended */
+    double margin; /**< greedy: lead of the plain token in logits; else distance of the random number from the
+                        ends of the token's interval of cumulative probability */
+    double
+        noise; /**< how much the same row differs where more rows are computed beside it, in the same unit */
+    bool is_tie; /**< margin within ten times the noise: rounding decides between the two */
+} lathe_difference;
+/** Compares ids [n_ids] with what a plain session holds; its context then holds a prefix only. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_session_difference(lathe_session *plain, const int32_t *ids,
+                                                                size_t n_ids, lathe_difference *difference,
+                                                                lathe_error *err);
 LATHE_API void lathe_session_set_n_predict(lathe_session *session, int32_t n_predict);
 LATHE_API LATHE_NODISCARD lathe_status lathe_session_set_stop(lathe_session *session, const char *const *stop,
                                                               int32_t n_stop, lathe_error *err);
@@ -228,15 +322,6 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_verify_check_run(size_t i, uint64_t
 LATHE_API double lathe_chi_square_tail(double x, int32_t df);
 
 /* --- What a round costs and yields --- */
-
-/** Costs in units of a target step of one token. */
-typedef struct lathe_cost_model {
-    int32_t n;        /**< measured sizes, 1 to 16 */
-    int32_t rows[16]; /**< ascending, rows[0] = 1 */
-    double ratio[16]; /**< cost of a step of rows[i] tokens; ratio[0] = 1, non-decreasing */
-    double draft;     /**< cost of one drafted token */
-    double overhead;  /**< cost of a round besides */
-} lathe_cost_model;
 
 /** v(rows): linear between measured sizes; behind the last with its last slope, at least 0.02 a row. */
 LATHE_API double lathe_cost_verify(const lathe_cost_model *cost, int32_t rows);
@@ -327,25 +412,30 @@ typedef struct lathe_ngram lathe_ngram;
 LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_new(lathe_ngram **ngram, lathe_error *err);
 LATHE_API void lathe_ngram_free(lathe_ngram *ngram);
 /** Counts every n-gram of sizes size_min .. size_max (1 to 4) whose follower is at position >= first. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_update(lathe_ngram *ngram, const int32_t *ids, size_t n_ids, size_t first,
-                                                          int32_t size_min, int32_t size_max, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_update(lathe_ngram *ngram, const int32_t *ids,
+                                                          size_t n_ids, size_t first, int32_t size_min,
+                                                          int32_t size_max, lathe_error *err);
 /** Adds the counts of `from`, saturating at 2^31 - 1. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_merge(lathe_ngram *ngram, const lathe_ngram *from, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_merge(lathe_ngram *ngram, const lathe_ngram *from,
+                                                         lathe_error *err);
 /** @param n_vocab ids must be below it; 0: unknown. INPUT names the byte offset of what is wrong.
  * @param logger told of repeated n-grams, of which the first counts; may be NULL */
-LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_read(const char *path, int32_t n_vocab, const lathe_logger *logger,
-                                                        lathe_ngram **ngram, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_read(const char *path, int32_t n_vocab,
+                                                        const lathe_logger *logger, lathe_ngram **ngram,
+                                                        lathe_error *err);
 /** As above from memory. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_parse(const uint8_t *bytes, size_t n_bytes, int32_t n_vocab,
-                                                         const lathe_logger *logger, lathe_ngram **ngram, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_parse(const uint8_t *bytes, size_t n_bytes,
+                                                         int32_t n_vocab, const lathe_logger *logger,
+                                                         lathe_ngram **ngram, lathe_error *err);
 /** Sorted: equal tables give equal files. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_write(const lathe_ngram *ngram, const char *path, int64_t *n_bytes,
-                                                         lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_ngram_write(const lathe_ngram *ngram, const char *path,
+                                                         int64_t *n_bytes, lathe_error *err);
 /** n-grams by size 1 .. 4, and pairs of n-gram and follower; pointers may be NULL. Returns all n-grams. */
 LATHE_API int64_t lathe_ngram_count(const lathe_ngram *ngram, int64_t by_size[4], int64_t *n_followers);
 /** Drafts at most n_max tokens behind ids from the three levels; any table may be NULL. Returns how many. */
-LATHE_API int32_t lathe_ngram_draft(const lathe_ngram *context, const lathe_ngram *dynamic, const lathe_ngram *fixed,
-                                    const int32_t *ids, size_t n_ids, int32_t *out, int32_t n_max);
+LATHE_API int32_t lathe_ngram_draft(const lathe_ngram *context, const lathe_ngram *dynamic,
+                                    const lathe_ngram *fixed, const int32_t *ids, size_t n_ids, int32_t *out,
+                                    int32_t n_max);
 
 /** Names for messages and help, NULL behind the last. */
 LATHE_API const char *lathe_verifier_name(size_t i);

@@ -173,6 +173,14 @@ lathe_status lathe_writer_open(const char *path, lathe_writer **writer, lathe_er
         st = lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory for writing", path);
     } else if (path[n_folder] == '\0' || (stat(path, &info) == 0 && S_ISDIR(info.st_mode))) {
         st = lathe_fail(err, LATHE_ERR_IO, "%s: is a directory; a file name is needed", path);
+    } else if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
+        /* A device or a pipe takes the bytes as they come; a rename would replace it by a file. */
+        memcpy(w->path, path, strlen(path) + 1);
+        free(w->temporary);
+        w->temporary = NULL;
+        w->fd = open(path, O_WRONLY | O_CLOEXEC);
+        if (w->fd < 0)
+            st = lathe_fail(err, LATHE_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
     } else {
         memcpy(w->path, path, strlen(path) + 1);
         const int k =
@@ -248,8 +256,8 @@ uint64_t lathe_writer_offset(const lathe_writer *w) {
     return w->offset;
 }
 
-/* Best effort: a file system that cannot sync a folder is no reason to fail. Cuts path to its folder, so that no
- * allocation can fail here. */
+/* Best effort: a file system that cannot sync a folder is no reason to fail. Cuts path to its folder, so that
+ * no allocation can fail here. */
 static void sync_folder_of(char *path) {
     char *slash = strrchr(path, '/');
     if (slash)
@@ -263,7 +271,10 @@ static void sync_folder_of(char *path) {
 
 lathe_status lathe_writer_commit(lathe_writer *w, lathe_error *err) {
     lathe_status st = flush(w, err);
-    if (w->path) {
+    if (w->path && !w->temporary) {
+        if (close(w->fd) != 0 && !st)
+            st = lathe_fail(err, LATHE_ERR_IO, "%s: %s", w->path, strerror(errno));
+    } else if (w->path) {
         if (!st && fsync(w->fd) != 0)
             st = lathe_fail(err, LATHE_ERR_IO, "%s: %s", w->path, strerror(errno));
         if (close(w->fd) != 0 && !st)
@@ -284,7 +295,8 @@ void lathe_writer_abandon(lathe_writer *w) {
         return;
     if (w->path) {
         close(w->fd);
-        unlink(w->temporary);
+        if (w->temporary)
+            unlink(w->temporary);
     }
     writer_free(w);
 }

@@ -22,7 +22,7 @@ LATHE_NODISCARD lathe_status lathe_file_read(const char *path, size_t limit, cha
                                              lathe_error *err);
 
 /* A file being written: under a temporary name in the same folder until commit renames it.
- * "-" is stdout: nothing is renamed. */
+ * "-" is stdout, and a device or a pipe is written directly: nothing is renamed. */
 typedef struct lathe_writer lathe_writer;
 
 LATHE_NODISCARD lathe_status lathe_writer_open(const char *path, lathe_writer **writer, lathe_error *err);

@@ -12,22 +12,20 @@
 #include "cli/input.h"
 #include "cli/sampling.h"
 #include "cli/shared_options.h"
+#include "cli/speculation.h"
 
-typedef struct run_args {
+typedef struct run_args { /* begins like lathe_speculation_verb_args */
     lathe_shared_args shared;
+    lathe_speculation_args spec;
     int64_t n_predict, keep;
     const char *prompts, *session, *stop, *system, *chat_template;
     bool interactive, ignore_eos, shift, stream;
-    int32_t spec, verify; /* index into the choices */
-    int64_t spec_length;
 } run_args;
 
 #define AT(field) offsetof(run_args, field)
 static const char *const predict_aliases[] = {"predict", NULL};
 static const char *const interactive_aliases[] = {"chat", NULL};
 static const char *const stop_aliases[] = {"reverse-prompt", NULL};
-static const char *const spec_choices[] = {"none", "lookup", "suffix", "ngram", NULL};
-static const char *const verify_choices[] = {"match", "greedy", NULL};
 static const lathe_option options[] = {
     {.name = "n-predict",
      .short_name = "n",
@@ -106,33 +104,6 @@ static const lathe_option options[] = {
      .default_text = "0",
      .help = "tokens at the front that --context-shift keeps",
      .hidden = true},
-    {.name = "spec",
-     .group = "speculation",
-     .arg = "NAME",
-     .kind = LATHE_OPTION_CHOICE,
-     .choices = spec_choices,
-     .offset = AT(spec),
-     .default_text = "none",
-     .help = "draft tokens and verify several at once: none, lookup, suffix, ngram"},
-    {.name = "verify",
-     .group = "speculation",
-     .arg = "NAME",
-     .kind = LATHE_OPTION_CHOICE,
-     .choices = verify_choices,
-     .offset = AT(verify),
-     .default_text = "match",
-     .help = "which drafts are kept: match (the seeded text of plain generation), greedy",
-     .hidden = true},
-    {.name = "spec-len",
-     .group = "speculation",
-     .arg = "N",
-     .kind = LATHE_OPTION_INT,
-     .offset = AT(spec_length),
-     .min = 0,
-     .max = 64,
-     .default_text = "0",
-     .help = "most drafted tokens a round, 0 = the proposer's usual",
-     .hidden = true},
     {.name = "stream",
      .group = "output",
      .kind = LATHE_OPTION_FLAG,
@@ -140,21 +111,18 @@ static const lathe_option options[] = {
      .help = "write each token at once, not only on a terminal",
      .hidden = true},
 };
-static const lathe_option *const tables[] = {lathe_options_model,
-                                             lathe_options_context,
-                                             lathe_options_input,
-                                             lathe_options_sampling,
-                                             lathe_options_seed,
-                                             lathe_options_output,
-                                             options};
-static const size_t n_options[] = {LATHE_N_OPTIONS_MODEL,    LATHE_N_OPTIONS_CONTEXT, LATHE_N_OPTIONS_INPUT,
-                                   LATHE_N_OPTIONS_SAMPLING, LATHE_N_OPTIONS_SEED,    LATHE_N_OPTIONS_OUTPUT,
-                                   LATHE_LEN(options)};
+static const lathe_option *const tables[] = {
+    lathe_options_model, lathe_options_context, lathe_options_input,       lathe_options_sampling,
+    lathe_options_seed,  lathe_options_output,  lathe_options_speculation, options};
+static const size_t n_options[] = {
+    LATHE_N_OPTIONS_MODEL, LATHE_N_OPTIONS_CONTEXT, LATHE_N_OPTIONS_INPUT,       LATHE_N_OPTIONS_SAMPLING,
+    LATHE_N_OPTIONS_SEED,  LATHE_N_OPTIONS_OUTPUT,  LATHE_N_OPTIONS_SPECULATION, LATHE_LEN(options)};
 
 static void defaults(void *arguments) {
     run_args *args = arguments;
     lathe_shared_defaults(&args->shared, -1);
     args->n_predict = -1;
+    lathe_speculation_defaults(&args->spec);
 }
 
 /* --- What comes in ------------------------------------------------------------------------------- */
@@ -236,19 +204,6 @@ static double tokens_per_s(const lathe_session_stats *stats) {
     return stats->decode_s > 0 ? stats->n_predicted / stats->decode_s : 0;
 }
 
-static double mean_accepted(const lathe_session_spec_stats *spec) {
-    return spec->rounds > 0 ? (double) spec->accepted / (double) spec->rounds : 0;
-}
-
-/* What a plain step costs is not measured here, hence the nulls. */
-static json_t *spec_json(const lathe_session_spec_stats *spec) {
-    return json_pack(
-        "{s:I, s:I, s:I, s:o, s:[{s:s, s:f, s:o, s:n}], s:n, s:b}", "rounds", (json_int_t) spec->rounds,
-        "proposed", (json_int_t) spec->proposed, "accepted", (json_int_t) spec->accepted, "mean_accepted",
-        lathe_json_real(mean_accepted(spec)), "arms", "name", spec->proposer, "share", 1.0, "accepted",
-        lathe_json_real(mean_accepted(spec)), "cost", "speedup_vs_plain", "lossless", (int) spec->lossless);
-}
-
 static void fill_json(json_t *out, const lathe_session *session, const output *o) {
     const lathe_session_stats stats = lathe_session_stats_of(session);
     size_t n_ids = 0, n_generated = 0;
@@ -266,16 +221,15 @@ static void fill_json(json_t *out, const lathe_session *session, const output *o
     json_object_set_new(out, "n_threads", json_integer(stats.n_threads));
     lathe_session_spec_stats spec;
     if (lathe_session_spec_stats_of(session, &spec))
-        json_object_set_new(out, "spec", spec_json(&spec));
+        json_object_set_new(out, "spec", lathe_speculation_json(&spec));
 }
 
 static void print_summary(lathe_cli *cli, const lathe_session *session) {
     const lathe_session_stats s = lathe_session_stats_of(session);
     lathe_session_spec_stats spec;
-    char rounds[160] = "";
-    if (lathe_session_spec_stats_of(session, &spec))
-        snprintf(rounds, sizeof rounds, ", %s: %lld rounds, %lld of %lld drafted kept", spec.proposer,
-                 (long long) spec.rounds, (long long) spec.accepted, (long long) spec.proposed);
+    char rounds[512] = "";
+    if (lathe_session_spec_stats_of(session, &spec) && spec.proposed > 0)
+        lathe_speculation_text(&spec, rounds, sizeof rounds);
     if (cli->quiet == 0)
         fprintf(cli->err,
                 "lathe run: %d prompt tokens (%d reused) in %.3f s, %d generated in %.3f s (%.1f tokens/s), "
@@ -312,7 +266,8 @@ static lathe_status split_stops(const char *list, char **copy, const char *stops
 }
 
 static lathe_status open_session(const run_args *args, lathe_cli *cli, const lathe_model *model,
-                                 uint64_t seed, lathe_session **session, lathe_error *err) {
+                                 uint64_t seed, const lathe_spec_params *speculate, lathe_session **session,
+                                 lathe_error *err) {
     lathe_session_params params = lathe_session_params_default();
     lathe_logit_bias *bias = NULL;
     char *copy = NULL;
@@ -333,9 +288,8 @@ static lathe_status open_session(const run_args *args, lathe_cli *cli, const lat
         st = lathe_session_new(model, &params, session, err);
     if (!st)
         lathe_session_set_cancel(*session, is_interrupted, NULL);
-    if (!st && args->spec > 0)
-        st = lathe_session_speculate(*session, spec_choices[args->spec], verify_choices[args->verify],
-                                     (int32_t) args->spec_length, err);
+    if (!st && speculate)
+        st = lathe_session_spec(*session, speculate, err);
     if (st) {
         lathe_session_free(*session);
         *session = NULL;
@@ -358,10 +312,105 @@ static lathe_status prompt_ids(const run_args *args, const lathe_model *model, c
                           args->shared.bos_seen ? args->shared.bos : -1, special, ids, n_ids, err);
 }
 
+/* --- Speculation ---------------------------------------------------------------------------------- */
+
+typedef struct speculation {
+    lathe_spec_params params;
+    lathe_round_log log;
+    char *cache;
+    bool on; /* else the plain step */
+} speculation;
+
+static lathe_status begin_speculation(const run_args *args, lathe_cli *cli, speculation *s,
+                                      lathe_error *err) {
+    *s = (speculation){.cache = lathe_cache_folder()};
+    lathe_status st = lathe_speculation_params(&args->spec, s->cache, cli, &s->params, err);
+    s->on = args->spec.arms || strcmp(args->spec.spec, "none") != 0 || args->spec.verify;
+    if (!st && args->spec.stats) {
+        if (args->prompts || args->interactive || !s->on)
+            st = lathe_fail(err, LATHE_ERR_ARG,
+                            "--stats writes the rounds of one answer with speculation; not of %s",
+                            args->prompts       ? "--prompts"
+                            : args->interactive ? "a conversation"
+                                                : "--spec none");
+        else
+            st = lathe_round_log_open(args->spec.stats, &s->log, err);
+        s->params.on_round = lathe_round_log_add;
+        s->params.user = &s->log;
+    }
+    if (!st && args->spec.compare && (args->prompts || args->interactive || args->session || !s->on))
+        st = lathe_fail(err, LATHE_ERR_ARG,
+                        "--compare compares one answer with speculation; it goes without %s",
+                        args->prompts       ? "--prompts"
+                        : args->interactive ? "-i"
+                        : args->session     ? "--session"
+                                            : "--spec none");
+    return st;
+}
+
+static void end_speculation(speculation *s) {
+    lathe_round_log_abandon(&s->log);
+    free(s->cache);
+}
+
+static const char *verdict_of(const lathe_difference *d) {
+    return d->position < 0                      ? "equal"
+           : d->is_tie                          ? "numerical tie"
+           : d->plain_id < 0 || d->other_id < 0 ? "one ends earlier"
+                                                : "BUG";
+}
+
+/* The same answer without speculation, and where the two part. */
+static lathe_status compare(const run_args *args, lathe_cli *cli, lathe_session *session,
+                            const speculation *spec, lathe_error *err) {
+    const lathe_session_stats with = lathe_session_stats_of(session);
+    size_t n_ids = 0, n_generated = 0;
+    const int32_t *ids = lathe_session_ids(session, &n_ids, &n_generated);
+    lathe_session *plain = NULL;
+    lathe_difference d = {0};
+    lathe_spec_params none = spec->params;
+    none.proposers = "none";
+    none.arms_file = none.controller = none.tree = NULL;
+    none.length = 0;
+    none.on_round = NULL;
+    /* coupled draws by its own noise: without drafts it is still that rule. */
+    const bool own_rule = args->spec.verify && strcmp(args->spec.verify, "coupled") == 0;
+    lathe_status st = open_session(args, cli, lathe_context_model(lathe_session_context(session)), with.seed,
+                                   own_rule ? &none : NULL, &plain, err);
+    if (!st)
+        st = lathe_session_generate_ids(plain, ids, n_ids - n_generated, NULL, NULL, err);
+    const lathe_session_stats without = plain ? lathe_session_stats_of(plain) : with;
+    if (!st)
+        st = lathe_session_difference(plain, ids, n_ids, &d, err);
+    const double speedup =
+        with.decode_s > 0 && without.n_predicted > 0
+            ? tokens_per_s(&with) / (tokens_per_s(&without) > 0 ? tokens_per_s(&without) : 1)
+            : 0;
+    if (!st && cli->json)
+        json_object_set_new(cli->result, "compare",
+                            json_pack("{s:b, s:I, s:s, s:f, s:f, s:f, s:f}", "equal_to_plain", d.position < 0,
+                                      "position", (json_int_t) d.position, "verdict", verdict_of(&d),
+                                      "margin", d.margin, "noise", d.noise, "tokens_per_s_plain",
+                                      tokens_per_s(&without), "speedup", speedup));
+    if (!st && d.position < 0 && cli->quiet == 0)
+        fprintf(cli->err,
+                "lathe run: compare: the same %d tokens without speculation at %.1f tokens/s: %.2fx\n",
+                with.n_predicted, tokens_per_s(&without), speedup);
+    else if (!st && cli->quiet == 0)
+        fprintf(cli->err,
+                "lathe run: compare: token %lld differs, %d against %d (%s: margin %.3g, noise of rows "
+                "%.3g); without "
+                "speculation %.1f tokens/s\n",
+                (long long) (d.position - (int64_t) (n_ids - n_generated)), d.other_id, d.plain_id,
+                verdict_of(&d), d.margin, d.noise, tokens_per_s(&without));
+    lathe_session_free(plain);
+    return st;
+}
+
 /* --- One answer ---------------------------------------------------------------------------------- */
 
 static lathe_status one_answer(const run_args *args, lathe_cli *cli, lathe_session *session,
-                               const int32_t *ids, size_t n_ids, lathe_error *err) {
+                               speculation *spec, const int32_t *ids, size_t n_ids, lathe_error *err) {
     output o = {
         .cli = cli, .write = !cli->json && !args->shared.output, .flush = cli->is_tty || args->stream};
     lathe_buf_init(&o.text, (size_t) 1 << 30);
@@ -382,6 +431,10 @@ static lathe_status one_answer(const run_args *args, lathe_cli *cli, lathe_sessi
         fill_json(cli->result, session, &o);
     if (!st)
         print_summary(cli, session);
+    if (!st)
+        st = lathe_round_log_end(&spec->log, session, err);
+    if (!st && args->spec.compare && !interrupted)
+        st = compare(args, cli, session, spec, err);
     lathe_buf_free(&o.text);
     if (!st && interrupted)
         st = lathe_fail(err, LATHE_ERR_CANCELLED, "interrupted");
@@ -495,9 +548,14 @@ static lathe_status with_model(const run_args *args, lathe_cli *cli, const lathe
     lathe_session *session = NULL;
     int32_t *ids = NULL;
     size_t n_ids = 0;
-    lathe_status st = open_session(args, cli, model, seed, &session, err);
-    if (st)
+    speculation spec;
+    lathe_status st = begin_speculation(args, cli, &spec, err);
+    if (!st)
+        st = open_session(args, cli, model, seed, spec.on ? &spec.params : NULL, &session, err);
+    if (st) {
+        end_speculation(&spec);
         return st;
+    }
     if (args->prompts) {
         st = many_answers(args, cli, model, session, seed, err);
     } else if (talk) {
@@ -510,10 +568,11 @@ static lathe_status with_model(const run_args *args, lathe_cli *cli, const lathe
                             args->shared.special_seen ? args->shared.special : args->shared.file == NULL,
                             &ids, &n_ids, err);
         if (!st)
-            st = one_answer(args, cli, session, ids, n_ids, err);
+            st = one_answer(args, cli, session, &spec, ids, n_ids, err);
         lathe_free(ids);
     }
     lathe_session_free(session);
+    end_speculation(&spec);
     return st;
 }
 

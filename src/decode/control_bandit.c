@@ -231,7 +231,12 @@ static void destroy(void *state) {
     static lathe_status create_##id(const lathe_controller_params *params, void **state, lathe_error *err) { \
         return create(KIND, params, state, err);                                                             \
     }                                                                                                        \
-    const lathe_controller lathe_controller_##id = {#id, text, create_##id, select_arm, update, destroy}
+    const lathe_controller lathe_controller_##id = {.name = #id,                                             \
+                                                    .summary = text,                                         \
+                                                    .create = create_##id,                                   \
+                                                    .select = select_arm,                                    \
+                                                    .update = update,                                        \
+                                                    .destroy = destroy}
 
 BANDIT(ucb, UCB, "UCBSpec: upper confidence bounds on tokens per round");
 BANDIT(exp3, EXP3, "EXP3Spec: exponential weights on estimated losses");

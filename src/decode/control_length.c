@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { DEPTH = 256 };
 
@@ -20,6 +21,8 @@ typedef struct lengths {
     lathe_cost_model cost;
     int64_t t;
     double reached[LATHE_ARMS_MAX][DEPTH], ok[LATHE_ARMS_MAX][DEPTH];
+    int32_t n_offered[LATHE_ARMS_MAX]; /* -1: nothing is known of the drafts */
+    double offered[LATHE_ARMS_MAX][DEPTH];
 } lengths;
 
 static lathe_status create(kind which, const lathe_controller_params *params, void **state,
@@ -47,6 +50,7 @@ static lathe_status create(kind which, const lathe_controller_params *params, vo
     s->tokens = s->costs = 1.0;
     for (int32_t i = 0; i < s->n_arms; i++) {
         s->length[i] = params->length[i];
+        s->n_offered[i] = -1;
         s->usual[i] = 1.0; /* hopeful, so that a first draft is made */
         s->draft[i] = params->draft ? params->draft[i] : params->cost.draft;
     }
@@ -95,16 +99,22 @@ static int32_t threshold_length(const double *A, int32_t n, double h) {
 
 static lathe_choice select_length(void *state, const int32_t *limit, const double *features) {
     (void) features;
-    const lengths *s = state;
+    lengths *s = state;
     if (s->kind == FIXED)
         return (lathe_choice){s->fixed_arm, capped(s, limit, s->fixed_arm)};
     double A[DEPTH], best_rate = -1.0;
     lathe_choice best = {0, 0};
     for (int32_t i = 0; i < s->n_arms; i++) {
-        const int32_t n = capped(s, limit, i);
+        int32_t n = capped(s, limit, i);
         lathe_cost_model cost = s->cost;
         cost.draft = s->draft[i];
-        survival(s, i, n, s->kind == HAZARD ? s->bonus : 0.0, A);
+        if (s->n_offered[i] >= 0) {
+            n = s->n_offered[i] < n ? s->n_offered[i] : n;
+            memcpy(A, s->offered[i], (size_t) n * sizeof *A);
+            s->n_offered[i] = -1;
+        } else {
+            survival(s, i, n, s->kind == HAZARD ? s->bonus : 0.0, A);
+        }
         int32_t from = 0, to = n;
         if (s->kind == MARGINAL)
             from = to = lathe_marginal_length(A, n, 0, s->tokens / s->costs, &cost);
@@ -139,6 +149,19 @@ static void update(void *state, lathe_choice choice, const lathe_round_facts *fa
     s->t++;
 }
 
+static void offer(void *state, int32_t arm, const double *A, int32_t n) {
+    lengths *s = state;
+    s->n_offered[arm] = n < DEPTH ? n : DEPTH;
+    memcpy(s->offered[arm], A, (size_t) s->n_offered[arm] * sizeof *A);
+}
+
+static void reprice(void *state, const lathe_cost_model *cost, const double *draft) {
+    lengths *s = state;
+    s->cost = *cost;
+    for (int32_t i = 0; i < s->n_arms; i++)
+        s->draft[i] = draft[i];
+}
+
 static void destroy(void *state) {
     free(state);
 }
@@ -147,7 +170,14 @@ static void destroy(void *state) {
     static lathe_status create_##id(const lathe_controller_params *params, void **state, lathe_error *err) { \
         return create(KIND, params, state, err);                                                             \
     }                                                                                                        \
-    const lathe_controller lathe_controller_##id = {#id, text, create_##id, select_length, update, destroy}
+    const lathe_controller lathe_controller_##id = {.name = #id,                                             \
+                                                    .summary = text,                                         \
+                                                    .create = create_##id,                                   \
+                                                    .select = select_length,                                 \
+                                                    .update = update,                                        \
+                                                    .destroy = destroy,                                      \
+                                                    .offer = offer,                                          \
+                                                    .reprice = reprice}
 
 LENGTHS(fixed, FIXED, "one arm at its full length (fixed:I)");
 LENGTHS(hazard, HAZARD, "the best length by acceptance at each position and the cost curve");

@@ -96,5 +96,9 @@ static void destroy(void *state) {
     free(state);
 }
 
-const lathe_controller lathe_controller_linucb = {
-    "linucb", "contextual: linear in features of the moment", create, select_arm, update, destroy};
+const lathe_controller lathe_controller_linucb = {.name = "linucb",
+                                                  .summary = "contextual: linear in features of the moment",
+                                                  .create = create,
+                                                  .select = select_arm,
+                                                  .update = update,
+                                                  .destroy = destroy};

@@ -43,6 +43,12 @@ typedef struct lathe_controller {
     lathe_choice (*select)(void *state, const int32_t *limit, const double *features);
     void (*update)(void *state, lathe_choice choice, const lathe_round_facts *facts);
     void (*destroy)(void *state);
+    /* What is known of the drafts of an arm before select: A [n], non-increasing, the probability that the
+     * first k + 1 of them are all accepted (of trees: the nodes' probabilities, the largest first). Holds for
+     * the next select only. NULL: has no use. */
+    void (*offer)(void *state, int32_t arm, const double *A, int32_t n);
+    /* Costs as measured by now; draft [n_arms]. NULL: has no use. */
+    void (*reprice)(void *state, const lathe_cost_model *cost, const double *draft);
 } lathe_controller;
 
 extern const lathe_controller *const lathe_controllers[];

@@ -6,15 +6,6 @@
 
 enum { FIRST_PLAIN = 4 };
 
-void lathe_gate_init(lathe_gate *gate, double share) {
-    memset(gate, 0, sizeof *gate);
-    gate->share = share;
-    gate->n_ratio = 8;
-    for (int32_t i = 0; i < 8; i++)
-        gate->ratio[i] = 1.25;
-    gate->rounds_since_interruption = 32;
-}
-
 void lathe_gate_answer(lathe_gate *gate) {
     gate->T = gate->P = 0.0;
     gate->n_since = gate->since_tokens = 0;
@@ -45,11 +36,26 @@ static double plain_median(const lathe_gate *gate, int32_t last) {
 
 /* U: the .95 quantile of what rounds cost against their model, at least 1. */
 static double upper_ratio(const lathe_gate *gate) {
+    return gate->upper;
+}
+
+static void review_ratios(lathe_gate *gate) {
     double copy[32];
     memcpy(copy, gate->ratio, (size_t) gate->n_ratio * sizeof *copy);
     sort(copy, gate->n_ratio);
-    const int32_t i = (int32_t) ceil(0.95 * gate->n_ratio) - 1;
-    return fmax(1.0, copy[i]);
+    const int32_t i = (int32_t) ceil(0.95 * gate->n_ratio) - 1, n = gate->n_ratio;
+    gate->upper = fmax(1.0, copy[i]);
+    gate->middle = n % 2 ? copy[n / 2] : 0.5 * (copy[n / 2 - 1] + copy[n / 2]);
+}
+
+void lathe_gate_init(lathe_gate *gate, double share) {
+    memset(gate, 0, sizeof *gate);
+    gate->share = share;
+    gate->n_ratio = 8;
+    for (int32_t i = 0; i < 8; i++)
+        gate->ratio[i] = 1.25;
+    review_ratios(gate);
+    gate->rounds_since_interruption = 32;
 }
 
 double lathe_gate_price(const lathe_gate *gate) {
@@ -66,17 +72,34 @@ double lathe_gate_worst_loss(const lathe_gate *gate, double m) {
     return upper_ratio(gate) * m * plain_median(gate, 9) - lathe_gate_price(gate);
 }
 
-bool lathe_gate_allows(lathe_gate *gate, double m) {
-    const double q = lathe_gate_price(gate);
+double lathe_gate_plain_s(const lathe_gate *gate) {
+    return plain_median(gate, 9);
+}
+
+bool lathe_gate_probe_due(const lathe_gate *gate) {
+    const double q = lathe_gate_price(gate), D = gate->T - gate->P;
     if (!(q > 0.0))
+        return true;
+    const double patience = fmin(256.0, fmax(8.0, 10.0 * (lathe_gate_room(gate) - D) / q));
+    return gate->since_tokens >= patience || gate->n_since >= LATHE_GATE_SINCE_MAX;
+}
+
+double lathe_gate_most(const lathe_gate *gate) {
+    const double q = lathe_gate_price(gate), middle = plain_median(gate, 9);
+    if (!(q > 0.0) || !(middle > 0.0))
+        return 0.0;
+    const double most = (lathe_gate_room(gate) - (gate->T - gate->P) + q) / (upper_ratio(gate) * middle);
+    return fmax(0.0, most);
+}
+
+bool lathe_gate_allows(lathe_gate *gate, double m) {
+    if (!(lathe_gate_price(gate) > 0.0))
         return false;
-    const double D = gate->T - gate->P, room = lathe_gate_room(gate);
-    const double patience = fmin(256.0, fmax(8.0, 10.0 * (room - D) / q));
-    if (gate->since_tokens >= patience || gate->n_since >= LATHE_GATE_SINCE_MAX) {
+    if (lathe_gate_probe_due(gate)) {
         gate->probes++;
         return false;
     }
-    if (D + lathe_gate_worst_loss(gate, m) <= room)
+    if (m <= lathe_gate_most(gate))
         return true;
     gate->refused++;
     return false;
@@ -107,7 +130,7 @@ void lathe_gate_drafted(lathe_gate *gate, double m, double seconds, int32_t n_em
         gate->rounds_since_interruption = 0;
         y = U * M;
     }
-    const double r_med = median(gate->ratio, gate->n_ratio);
+    const double r_med = gate->middle;
     const double price = fmin(q, 0.98 * y / (r_med * m));
     if (!interrupted) {
         if (gate->n_ratio == 32) {
@@ -115,6 +138,7 @@ void lathe_gate_drafted(lathe_gate *gate, double m, double seconds, int32_t n_em
             gate->n_ratio = 31;
         }
         gate->ratio[gate->n_ratio++] = y / M;
+        review_ratios(gate);
     }
     gate->T += y;
     gate->P += n_emitted * price;

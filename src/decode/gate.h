@@ -24,6 +24,7 @@ typedef struct lathe_gate {
     int32_t rounds_since_interruption;
     double interrupted_s;
     int64_t refused, probes;
+    double upper, middle; /* of ratio; kept since they are asked for every round */
 } lathe_gate;
 
 /* A process's first answer; share of time that may be lost. */
@@ -36,6 +37,12 @@ double lathe_gate_price(const lathe_gate *gate);
 double lathe_gate_room(const lathe_gate *gate);
 /* Most seconds that a round modelled at m plain steps loses. */
 double lathe_gate_worst_loss(const lathe_gate *gate, double m);
+/* Is a plain round due, to look at the price again? */
+bool lathe_gate_probe_due(const lathe_gate *gate);
+/* Largest modelled cost of a round that may be drafted now, in plain steps; 0: none. */
+double lathe_gate_most(const lathe_gate *gate);
+/* Middle of the last plain rounds, in seconds; 0: there was none. */
+double lathe_gate_plain_s(const lathe_gate *gate);
 /* May a round modelled at m plain steps be drafted now? False also where a probe is due. */
 bool lathe_gate_allows(lathe_gate *gate, double m);
 /* Reports a plain round: all its time, and that of its forward pass and sampling alone. */

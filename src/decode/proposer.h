@@ -18,9 +18,31 @@ typedef struct lathe_proposer_params {
     bool frequency;                     /* suffix: follow the most frequent continuation, not the first */
     const lathe_ngram *dynamic, *fixed; /* ngram: stored levels, borrowed; NULL: none */
     int32_t recycle_k;                  /* recycle: followers kept a token, 8 */
+    /* For proposers that draft with a model, or look into the target: */
+    const char *file; /* what stands behind the colon of the name; NULL: nothing */
+    const lathe_model *target;
+    lathe_context *context; /* the target's, sequence `seq` of it; NULL: none */
+    int32_t seq;
+    const char *tree;      /* shape of drafts: chain, eagle2:N,D,K, sequoia:N, static:FILE; NULL: chain */
+    const char *cache_dir; /* folder of what is kept between runs; NULL: nothing is kept */
+    lathe_logger logger;
 } lathe_proposer_params;
 
 lathe_proposer_params lathe_proposer_params_default(void);
+
+/* What a slow proposer is asked. */
+typedef struct lathe_draft_request {
+    int32_t n_max;          /* most nodes to add */
+    int32_t law;            /* lathe_law of the nodes wanted; where SAMPLED each is drawn by purpose 1 */
+    bool replace;           /* SAMPLED trees: children with replacement (wr), else without (wor) */
+    bool gumbel;            /* tokens by the Gumbel noise of their positions (coupled) */
+    lathe_sampler *sampler; /* the chain that the draft's laws go through; its seed is the session's */
+    /* Asked before a step of depth `depth` (from 1) keeps its best token, whose probability (of SAMPLED
+     * drafts: the largest of the law, never that of the token drawn) is prob; false ends the draft there.
+     * NULL: always. */
+    bool (*more)(void *user, int32_t depth, double prob);
+    void *user;
+} lathe_draft_request;
 
 typedef struct lathe_proposer {
     const char *name, *summary;
@@ -38,15 +60,30 @@ typedef struct lathe_proposer {
      * use. */
     void (*learn)(void *state, const int32_t *token, const int32_t *top, int32_t n, int32_t k);
     void (*destroy)(void *state);
+    /* Slow proposers: drafting costs time of the kind that a target step does, so it is asked for only where
+     * its arm was chosen, and its cost is measured. They have propose instead of draft. Between sync and
+     * propose the committed text is that of sync. An error ends the generation; what only makes drafting
+     * impossible is no error: the tree stays empty. */
+    bool slow, takes_file;
+    LATHE_NODISCARD lathe_status (*propose)(void *state, const lathe_draft_request *request,
+                                            lathe_token_tree *tree, lathe_error *err);
+    /* Tokens that sync would have to read before a draft behind n tokens (a prompt, above all). */
+    int32_t (*behind)(void *state, int32_t n);
+    int64_t (*bytes)(void *state); /* memory of its own cache; NULL: none */
+    /* Measures, before the first draft, seconds of a drafted token and of a token that is only read; NULL:
+     * unknown */
+    void (*measure)(void *state, double *step_s, double *read_s);
 } lathe_proposer;
 
 extern const lathe_proposer *const lathe_proposers[];
 extern const size_t lathe_n_proposers;
 
+/* By name; "draft:FILE" finds "draft" and sets *file (may be NULL) to what stands behind the colon. ARG lists
+ * the names. */
 LATHE_NODISCARD lathe_status lathe_proposer_find(const char *name, const lathe_proposer **proposer,
-                                                 lathe_error *err);
+                                                 const char **file, lathe_error *err);
 
 extern const lathe_proposer lathe_proposer_lookup, lathe_proposer_suffix, lathe_proposer_ngram,
-    lathe_proposer_mod, lathe_proposer_recycle;
+    lathe_proposer_mod, lathe_proposer_recycle, lathe_proposer_draft;
 
 #endif

@@ -67,8 +67,10 @@ static void draft(void *state, int32_t n_max, lathe_token_tree *tree) {
         if (at < g || at >= n ||
             memcmp(s->h.ids + at - g, s->h.ids + n - g, (size_t) g * sizeof *s->h.ids) != 0)
             continue;
-        for (int32_t i = 0, node = 0; i < n_max && at + i < n && node >= 0; i++)
-            node = lathe_token_tree_add(tree, node, s->h.ids[at + i], 0.0);
+        /* The longer the match, and the more of it proved right, the likelier the next token. */
+        double doubt = g < 3 ? (g < 2 ? 0.8 : 0.6) : 0.5;
+        for (int32_t i = 0, node = 0; i < n_max && at + i < n && node >= 0; i++, doubt *= 0.85)
+            node = lathe_token_tree_add(tree, node, s->h.ids[at + i], 1.0 - doubt);
         return;
     }
 }

@@ -53,7 +53,7 @@ static void draft(void *state, int32_t n_max, lathe_token_tree *tree) {
         s->h.n > 0 ? lathe_ngram_draft(s->context, s->dynamic, s->fixed, s->h.ids, (size_t) s->h.n, out, most)
                    : 0;
     for (int32_t k = 0, node = 0; k < n && node >= 0; k++)
-        node = lathe_token_tree_add(tree, node, out[k], 0.0);
+        node = lathe_token_tree_add(tree, node, out[k], 0.5);
 }
 
 static void destroy(void *state) {
@@ -142,7 +142,7 @@ static void mod_draft(void *state, int32_t n_max, lathe_token_tree *tree) {
         const struct mod_slot *slot = &s->slots[hash % MOD_SLOTS];
         if (slot->next == 0 || slot->tag != (uint32_t) (hash >> 32))
             return;
-        if ((node = lathe_token_tree_add(tree, node, slot->next - 1, 0.0)) < 0)
+        if ((node = lathe_token_tree_add(tree, node, slot->next - 1, 0.8)) < 0)
             return;
         if (k == 0) {
             s->drafted = s->h.n;

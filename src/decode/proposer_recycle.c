@@ -16,8 +16,9 @@ typedef struct recycle {
     int32_t parent[NODES], rank[NODES];
 } recycle;
 
+static const double rates[K_MAX] = {.40, .14, .08, .05, .03, .02, .015, .01};
+
 static lathe_status create(const lathe_proposer_params *params, void **state, lathe_error *err) {
-    static const double rates[] = {.40, .14, .08, .05, .03, .02, .015, .01};
     if (params->n_vocab < 1 || params->recycle_k < 1 || params->recycle_k > K_MAX)
         return lathe_fail(err, LATHE_ERR_ARG, "recycle keeps %d followers of %d ids; 1 to %d",
                           (int) params->recycle_k, (int) params->n_vocab, (int) K_MAX);
@@ -61,8 +62,8 @@ static void draft(void *state, int32_t n_max, lathe_token_tree *tree) {
         const int32_t token = tree->token[parent];
         if (token < 0 || token >= s->n_vocab)
             continue;
-        made[i] = lathe_token_tree_add(tree, parent,
-                                       s->top[(size_t) token * (size_t) s->k + (size_t) s->rank[i]], 0.0);
+        made[i] = lathe_token_tree_add(
+            tree, parent, s->top[(size_t) token * (size_t) s->k + (size_t) s->rank[i]], rates[s->rank[i]]);
     }
 }
 

@@ -94,11 +94,12 @@ static double follow(const suffix *s, int32_t v, int32_t n_max, int32_t *path, d
         }
         if (best < 0 || sum == 0)
             break;
-        product *= (double) best_count / (double) sum;
+        const double one = (double) best_count / (double) sum;
+        product *= one;
         if (product < s->p_min)
             break;
         score += product;
-        share[*n] = product;
+        share[*n] = one;
         path[(*n)++] = sam->edges[best].token;
         v = sam->edges[best].to;
     }
@@ -112,19 +113,22 @@ static void draft_frequent(const suffix *s, int32_t n_max, lathe_token_tree *tre
     if (v <= 0)
         return;
     int32_t l = sam->states[v].len < SUFFIX_MAX ? sam->states[v].len : SUFFIX_MAX;
-    int32_t path[DRAFT_MAX], best[DRAFT_MAX], n, n_best = 0;
+    int32_t path[DRAFT_MAX], best[DRAFT_MAX], n, n_best = 0, n_matched = 0;
     double share[DRAFT_MAX], best_share[DRAFT_MAX], best_score = 0.0;
     for (int32_t p = l; p >= s->match_min; p /= 2) {
         const double score = follow(s, state_of_suffix(sam, p), length_rule(s, p, n_max), path, share, &n);
         if (score > best_score) {
             best_score = score;
             n_best = n;
+            n_matched = p;
             memcpy(best, path, (size_t) n * sizeof *path);
             memcpy(best_share, share, (size_t) n * sizeof *share);
         }
     }
-    for (int32_t k = 0, node = 0; k < n_best && node >= 0; k++)
-        node = lathe_token_tree_add(tree, node, best[k], best_share[k]);
+    /* Short matches seen once or twice prove little: their shares are trusted in part. */
+    double doubt = 1.0 / (1.0 + 0.5 * n_matched);
+    for (int32_t k = 0, node = 0; k < n_best && node >= 0; k++, doubt = 1.0 / (1.0 + 0.5 * (n_matched + k)))
+        node = lathe_token_tree_add(tree, node, best[k], best_share[k] * (1.0 - doubt));
 }
 
 static void draft(void *state, int32_t n_max, lathe_token_tree *tree) {

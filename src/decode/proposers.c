@@ -1,4 +1,4 @@
-/* proposers.c - the table of proposers that need no model. */
+/* proposers.c - the table of proposers. */
 #include "decode/proposer.h"
 
 #include <stdio.h>
@@ -6,7 +6,7 @@
 
 const lathe_proposer *const lathe_proposers[] = {
     &lathe_proposer_lookup, &lathe_proposer_suffix,  &lathe_proposer_ngram,
-    &lathe_proposer_mod,    &lathe_proposer_recycle,
+    &lathe_proposer_mod,    &lathe_proposer_recycle, &lathe_proposer_draft,
 };
 const size_t lathe_n_proposers = LATHE_LEN(lathe_proposers);
 
@@ -20,15 +20,24 @@ lathe_proposer_params lathe_proposer_params_default(void) {
                                    .recycle_k = 8};
 }
 
-lathe_status lathe_proposer_find(const char *name, const lathe_proposer **proposer, lathe_error *err) {
+lathe_status lathe_proposer_find(const char *name, const lathe_proposer **proposer, const char **file,
+                                 lathe_error *err) {
     char names[256] = "";
+    const char *colon = strchr(name, ':');
     for (size_t i = 0; i < lathe_n_proposers; i++) {
-        if (strcmp(lathe_proposers[i]->name, name) == 0) {
-            *proposer = lathe_proposers[i];
+        const lathe_proposer *p = lathe_proposers[i];
+        const bool with_file = p->takes_file && colon && colon[1] &&
+                               strncmp(p->name, name, (size_t) (colon - name)) == 0 &&
+                               p->name[colon - name] == 0;
+        if (with_file || strcmp(p->name, name) == 0) {
+            *proposer = p;
+            if (file)
+                *file = with_file ? colon + 1 : NULL;
             return LATHE_OK;
         }
         const size_t used = strlen(names);
-        snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", lathe_proposers[i]->name);
+        snprintf(names + used, sizeof names - used, "%s%s%s", i ? ", " : "", p->name,
+                 p->takes_file ? ":FILE" : "");
     }
     return lathe_fail(err, LATHE_ERR_ARG, "no proposer '%s'; there are %s", name, names);
 }

@@ -1,91 +1,392 @@
-/* session_spec.c - a session whose steps are rounds of speculation. */
+/* session_spec.c - giving a session speculation, and what it reports. */
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "decode/round.h"
-#include "decode/session.h"
+#include "base/text.h"
+#include "decode/spec_round.h"
 
-typedef struct spec_step {
-    lathe_round *round;
-    const lathe_proposer *proposer;
-    const lathe_verifier *verifier;
-    void *proposer_state;
-    lathe_round_totals totals; /* of the last generation */
-} spec_step;
+enum { TOP_ROWS_K = 8, SHORT_ANSWER = 32 };
 
-static void free_step(void *state) {
-    spec_step *s = state;
-    if (s->proposer_state)
-        s->proposer->destroy(s->proposer_state);
-    lathe_round_free(s->round);
+lathe_spec_params lathe_spec_params_default(void) {
+    const lathe_verify_options o = lathe_verify_options_default();
+    return (lathe_spec_params){.struct_size = sizeof(lathe_spec_params),
+                               .proposers = "auto",
+                               .gate = -1,
+                               .max_loss = 0.02,
+                               .cool_delta = o.cool_delta,
+                               .cool_nu = o.cool_nu,
+                               .typical_epsilon = o.typical_epsilon,
+                               .typical_delta = o.typical_delta,
+                               .threshold = 0.7};
+}
+
+void lathe_spec_free(void *state) {
+    lathe_spec *s = state;
+    if (!s)
+        return;
+    for (int32_t i = 0; i < LATHE_SPEC_SOURCES_MAX; i++)
+        lathe_spec_source_close(&s->source[i]);
+    if (s->controller_state)
+        s->controller->destroy(s->controller_state);
+    lathe_spec_cost_close(&s->cost);
+    lathe_token_tree_free(&s->root);
+    lathe_spec_set_free(&s->set);
+    free(s->cache_dir);
+    free(s->history);
+    free(s->top);
+    free(s->top_token);
+    free(s->p);
+    free(s->want);
     free(s);
 }
 
-static void begin(void *state, lathe_session *session) {
-    spec_step *s = state;
-    (void) session;
-    s->totals = (lathe_round_totals){0};
+/* --- Opening ------------------------------------------------------------------------------------- */
+
+static lathe_status check_params(const lathe_session *session, const lathe_spec_params *p, lathe_error *err) {
+    if (p->struct_size != sizeof *p)
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "lathe_spec_params is of another version of the library; start from "
+                          "lathe_spec_params_default()");
+    if (session->params.sampler.mirostat)
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "mirostat changes with every token drawn; it goes without speculation");
+    if (p->length < 0 || p->length > LATHE_SPEC_DEPTH)
+        return lathe_fail(err, LATHE_ERR_ARG, "drafts of %d tokens; want 0 to %d", (int) p->length,
+                          (int) LATHE_SPEC_DEPTH);
+    if (p->arms_file && p->length > 0)
+        return lathe_fail(err, LATHE_ERR_ARG, "a length beside a file of arms, which have their own");
+    if (!(p->max_loss > 0.0 && p->max_loss <= 1.0))
+        return lathe_fail(err, LATHE_ERR_ARG, "a loss of at most %g; above 0, at most 1", p->max_loss);
+    if (p->reward && strcmp(p->reward, "model") != 0 && strcmp(p->reward, "time") != 0 &&
+        strcmp(p->reward, "tokens") != 0)
+        return lathe_fail(err, LATHE_ERR_ARG, "no reward '%.40s'; there are model, time and tokens",
+                          p->reward);
+    return LATHE_OK;
 }
 
-static lathe_status take(void *state, lathe_session *session, int32_t *out, int32_t n_max, int32_t *n_out,
+/* "fixed:NAME" names an arm; the controllers know numbers. */
+static lathe_status find_controller(lathe_spec *s, const char *name, int32_t *fixed_arm, lathe_error *err) {
+    const char *arm = strncmp(name, "fixed:", 6) == 0 ? name + 6 : NULL;
+    int64_t number;
+    *fixed_arm = 1;
+    if (strcmp(name, "fixed") == 0 || (arm && !lathe_parse_int(arm, &number))) {
+        s->controller = &lathe_controller_fixed;
+        for (int32_t i = 0; arm && i < s->set.n_arms; i++)
+            if (strcmp(s->set.arm[i].name, arm) == 0) {
+                *fixed_arm = i;
+                return LATHE_OK;
+            }
+        if (!arm && s->set.n_arms == 2)
+            return LATHE_OK;
+        char names[512] = "";
+        for (int32_t i = 0; i < s->set.n_arms; i++) {
+            const size_t used = strlen(names);
+            snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", s->set.arm[i].name);
+        }
+        return lathe_fail(err, LATHE_ERR_ARG, "controller '%s'; want fixed:ARM with one of %s", name, names);
+    }
+    return lathe_controller_find(name, &s->controller, fixed_arm, err);
+}
+
+static bool several_lengths(const char *controller) {
+    static const char *const names[] = {"ucb",   "exp3", "ducb", "sw",      "linucb",
+                                        "hedge", "eps",  "ts",   "uniform", "released"};
+    for (size_t i = 0; controller && i < LATHE_LEN(names); i++)
+        if (strcmp(controller, names[i]) == 0)
+            return true;
+    return false;
+}
+
+static lathe_status open_sources(lathe_spec *s, const lathe_session *session, const lathe_spec_params *p,
+                                 lathe_error *err) {
+    lathe_proposer_params params = lathe_proposer_params_default();
+    params.n_vocab = lathe_model_n_vocab(session->model);
+    params.target = session->model;
+    params.context = session->context;
+    params.tree = p->tree;
+    params.cache_dir = p->cache_dir;
+    params.logger = p->logger;
+    bool shaped = false;
+    for (int32_t i = 0; i < s->set.n_sources; i++) {
+        lathe_spec_source *source = &s->source[i];
+        lathe_status status = lathe_spec_source_open(s->set.source[i], &params, source, err);
+        if (status)
+            return status;
+        const int32_t laws = source->proposer->laws;
+        const bool drawn = (laws & LATHE_LAW_SAMPLED) && (s->verifier->laws & LATHE_LAW_SAMPLED) &&
+                           !s->verifier->same_text && s->verifier != &lathe_verifier_typical;
+        source->law = drawn ? LATHE_LAW_SAMPLED : LATHE_LAW_POINT;
+        const bool is_shaped = source->proposer->slow && p->tree && strcmp(p->tree, "chain") != 0;
+        const bool tree = source->proposer->slow ? is_shaped : source->proposer->trees;
+        shaped = shaped || is_shaped;
+        status = lathe_verifier_check(s->verifier, source->law, tree, &s->options,
+                                      session->params.sampler.temp, err);
+        if (!status && drawn && is_shaped && strncmp(p->tree, "eagle2", 6) == 0)
+            status = lathe_fail(
+                err, LATHE_ERR_ARG,
+                "an eagle2 tree keeps the likeliest of its tokens, and '%s' tests drawn ones: its output "
+                "would leave the target's law; use match, or a static or sequoia tree",
+                s->verifier->name);
+        if (status)
+            return err ? lathe_fail_within(err, "proposer %s", s->set.source[i]) : status;
+        for (int32_t a = 1; a < s->set.n_arms; a++) {
+            if (s->set.arm[a].source != i)
+                continue;
+            if (is_shaped) /* a shape says itself how large it is */
+                s->set.arm[a].length = p->length > 0 ? p->length : LATHE_SPEC_DEPTH;
+            source->length = s->set.arm[a].length > source->length ? s->set.arm[a].length : source->length;
+        }
+    }
+    if (p->tree && strcmp(p->tree, "chain") != 0 && !shaped)
+        return lathe_fail(err, LATHE_ERR_ARG, "a tree '%.60s' needs a draft model; give draft:FILE", p->tree);
+    return LATHE_OK;
+}
+
+static lathe_status open_controller(lathe_spec *s, const lathe_session *session, const lathe_spec_params *p,
+                                    int32_t fixed_arm, lathe_error *err) {
+    lathe_controller_params c = lathe_controller_params_default();
+    int32_t length[LATHE_ARMS_MAX], most = 1;
+    double draft[LATHE_ARMS_MAX];
+    for (int32_t i = 0; i < s->set.n_arms; i++) {
+        length[i] = s->set.arm[i].length;
+        draft[i] = 0.0;
+        most = length[i] > most ? length[i] : most;
+    }
+    c.n_arms = s->set.n_arms;
+    c.length = length;
+    c.draft = draft;
+    c.length_max = most;
+    c.by_cost = !p->reward || strcmp(p->reward, "tokens") != 0;
+    c.cost = s->cost.model;
+    c.seed = lathe_sampler_seed(session->sampler);
+    c.fixed_arm = fixed_arm;
+    c.threshold = p->threshold;
+    c.n_features = 5;
+    s->adaptive = s->controller->offer && s->controller != &lathe_controller_fixed;
+    s->by_threshold = s->controller == &lathe_controller_threshold;
+    return s->controller->create(&c, &s->controller_state, err);
+}
+
+static lathe_status make_arrays(lathe_spec *s, int32_t n_vocab, lathe_error *err) {
+    const size_t rows = LATHE_TREE_NODES_MAX + LATHE_SPEC_DEPTH + 1;
+    s->want = malloc(rows);
+    s->top = malloc(rows * TOP_ROWS_K * sizeof *s->top);
+    s->top_token = malloc(rows * sizeof *s->top_token);
+    if (!s->want || !s->top || !s->top_token)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for speculation");
+    memset(s->want, 1, rows);
+    for (int32_t i = 0; i < s->set.n_sources; i++)
+        s->learns = s->learns || s->source[i].learns;
+    return lathe_token_tree_init(&s->root, 1, n_vocab, err);
+}
+
+static lathe_status fill(lathe_spec *s, const lathe_session *session, const lathe_spec_params *p,
                          lathe_error *err) {
-    spec_step *s = state;
-    const lathe_verdict *verdict = NULL;
-    if (session->n_ids > INT32_MAX / 2)
-        return lathe_fail(err, LATHE_ERR_ARG, "%zu tokens are too many for speculation", session->n_ids);
-    const lathe_status st = lathe_round_take(s->round, session->context, session->sampler, session->ids,
-                                             (int32_t) session->n_ids, n_max - 1, &s->totals, &verdict, err);
-    if (st)
-        return st;
-    for (int32_t i = 0; i < verdict->n_emitted; i++)
-        out[i] = verdict->emitted[i];
-    *n_out = verdict->n_emitted;
+    int32_t fixed_arm = 1;
+    s->params = *p;
+    s->params.proposers = s->params.arms_file = s->params.controller = s->params.verifier = s->params.tree =
+        NULL;
+    s->params.cache_dir = NULL;
+    s->params.reward = p->reward ? (strcmp(p->reward, "time") == 0 ? "time" : "model") : NULL;
+    if (p->cache_dir && !(s->cache_dir = strdup(p->cache_dir)))
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for speculation");
+    s->options = lathe_verify_options_default();
+    s->options.cool_delta = p->cool_delta;
+    s->options.cool_nu = p->cool_nu;
+    s->options.typical_epsilon = p->typical_epsilon;
+    s->options.typical_delta = p->typical_delta;
+    lathe_status status = p->arms_file ? lathe_spec_read_arms(p->arms_file, &s->set, err)
+                                       : lathe_spec_parse(p->proposers ? p->proposers : "auto", p->length,
+                                                          several_lengths(p->controller), &s->set, err);
+    if (status)
+        return status;
+    const char *verifier = p->verifier ? p->verifier : *s->set.verifier ? s->set.verifier : "match";
+    const bool is_fixed = !p->controller && p->length > 0 && s->set.n_arms == 2 && !s->set.automatic;
+    if ((status = lathe_verifier_find(verifier, &s->verifier, err)) ||
+        (status =
+             lathe_verifier_check(s->verifier, 0, false, &s->options, session->params.sampler.temp, err)) ||
+        (status = find_controller(s,
+                                  p->controller ? p->controller
+                                  : is_fixed    ? "fixed"
+                                                : "hazard",
+                                  &fixed_arm, err)) ||
+        (status = open_sources(s, session, p, err)))
+        return status;
+    s->use_gate = p->gate > 0 || (p->gate < 0 && (s->set.automatic || (!p->controller && !is_fixed)));
+    lathe_gate_init(&s->gate, p->max_loss);
+    lathe_spec_cost_assume(&s->cost);
+    s->tokens = s->costs = 1.0;
+    if (!(status = open_controller(s, session, p, fixed_arm, err)))
+        status = make_arrays(s, lathe_model_n_vocab(session->model), err);
+    if (!status)
+        lathe_spec_reprice(s);
+    return status;
+}
+
+lathe_status lathe_session_spec(lathe_session *session, const lathe_spec_params *params, lathe_error *err) {
+    const lathe_spec_params p = params ? *params : lathe_spec_params_default();
+    lathe_status status = check_params(session, &p, err);
+    if (status)
+        return status;
+    lathe_spec *s = calloc(1, sizeof *s);
+    if (!s)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for speculation");
+    status = fill(s, session, &p, err);
+    if (status) {
+        lathe_spec_free(s);
+        return status;
+    }
+    const lathe_session_step step = {
+        .take = lathe_spec_take, .begin = lathe_spec_begin, .free = lathe_spec_free, .state = s};
+    lathe_session_set_step(session, &step);
     return LATHE_OK;
 }
 
 lathe_status lathe_session_speculate(lathe_session *session, const char *proposer, const char *verifier,
                                      int32_t length, lathe_error *err) {
-    lathe_proposer_params params = lathe_proposer_params_default();
-    lathe_round_params round = {.options = lathe_verify_options_default()};
-    spec_step *s = calloc(1, sizeof *s);
-    if (!s)
-        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for speculation");
-    params.n_vocab = lathe_model_n_vocab(session->model);
-    lathe_status st = lathe_proposer_find(proposer, &s->proposer, err);
-    if (!st)
-        st = lathe_verifier_find(verifier, &s->verifier, err);
-    if (!st && session->params.sampler.mirostat)
-        st = lathe_fail(err, LATHE_ERR_ARG,
-                        "mirostat changes with every token drawn; it goes without speculation");
-    if (!st)
-        st = lathe_verifier_check(s->verifier, s->proposer->laws, s->proposer->trees, &round.options,
-                                  session->params.sampler.temp, err);
-    if (!st)
-        st = s->proposer->create(&params, &s->proposer_state, err);
-    round.proposer = s->proposer;
-    round.verifier = s->verifier;
-    round.proposer_state = s->proposer_state;
-    if (!st)
-        round.length = length > 0 ? length : s->proposer->length;
-    if (!st)
-        st = lathe_round_new(params.n_vocab, &round, &s->round, err);
-    if (st) {
-        free_step(s);
-        return st;
+    lathe_spec_params p = lathe_spec_params_default();
+    p.proposers = proposer;
+    p.verifier = verifier;
+    p.length = length;
+    p.controller = "fixed";
+    p.gate = 0;
+    return lathe_session_spec(session, &p, err);
+}
+
+/* --- A generation begins ------------------------------------------------------------------------- */
+
+/* Costs are measured behind the first prompt, where an answer long enough to repay it may follow. */
+static void measure(lathe_spec *s, lathe_session *session) {
+    int32_t rows = 2;
+    for (int32_t i = 0; i < s->set.n_sources; i++)
+        rows = s->source[i].length + 1 > rows ? s->source[i].length + 1 : rows;
+    lathe_spec_cost made;
+    if (lathe_spec_cost_open(session->context, &session->params.context, s->cache_dir, rows, false,
+                             &s->params.logger, &made, NULL) != LATHE_OK)
+        lathe_spec_cost_assume(&made);
+    lathe_spec_cost_close(&s->cost);
+    s->cost = made;
+    for (int32_t i = 0; i < s->set.n_sources; i++) {
+        lathe_spec_source *source = &s->source[i];
+        if (source->proposer->slow && source->proposer->measure && made.measured.plain_s > 0.0) {
+            source->proposer->measure(source->state, &source->step_s, &source->read_s);
+            source->step = source->step_s / made.measured.plain_s;
+        }
     }
-    const lathe_session_step step = {.take = take, .begin = begin, .free = free_step, .state = s};
-    lathe_session_set_step(session, &step);
-    return LATHE_OK;
+    lathe_spec_reprice(s);
+    s->priced = true;
+}
+
+void lathe_spec_begin(void *state, lathe_session *session) {
+    lathe_spec *s = state;
+    const int32_t n = session->params.n_predict;
+    if (!s->priced && s->set.n_sources > 0 && (n < 0 || n >= SHORT_ANSWER))
+        measure(s, session);
+    lathe_gate_answer(&s->gate);
+    s->totals = (lathe_spec_totals){0};
+    s->round_began = session->n_ids;
+    for (int32_t i = 0; i < s->set.n_arms; i++) {
+        lathe_spec_arm *arm = &s->set.arm[i];
+        arm->rounds = arm->proposed = arm->accepted = arm->emitted = 0;
+        arm->cost = arm->hind_tokens = arm->hind_cost = 0.0;
+    }
+    for (int32_t i = 0; i < s->set.n_sources; i++)
+        s->source[i].asleep = 0;
+}
+
+/* --- What is reported ---------------------------------------------------------------------------- */
+
+/* The last round may have gone past the end of the text: only what was kept counts. */
+static void settle(const lathe_spec *s, const lathe_session *session, lathe_session_spec_stats *out) {
+    const int64_t kept = (int64_t) (session->n_ids - s->round_began);
+    const int64_t last = s->totals.rounds > 0 ? s->verdict.n_emitted : 0;
+    if (s->totals.rounds == 0 || kept >= last)
+        return;
+    const int64_t accepted = s->verdict.n_accepted < kept ? s->verdict.n_accepted : kept;
+    out->emitted -= last - kept;
+    out->accepted -= s->verdict.n_accepted - accepted;
+    out->truncated = 1;
+    for (int64_t k = accepted; k < s->verdict.n_accepted && k < LATHE_SPEC_STATS_DEPTH; k++)
+        out->accepted_at[k]--;
+}
+
+static void hindsight(const lathe_spec *s, lathe_session_spec_stats *out) {
+    double best = 0.0;
+    for (int32_t i = 0; i < s->set.n_arms; i++) {
+        const lathe_spec_arm *arm = &s->set.arm[i];
+        /* An arm that was seen in few rounds says nothing about the answer. */
+        const double r = arm->hind_cost > 0.0 && arm->hind_tokens > 0.3 * (double) s->totals.emitted
+                             ? arm->hind_tokens / arm->hind_cost
+                             : 0.0;
+        if (r > best) {
+            best = r;
+            out->best_arm = arm->name;
+        }
+    }
+    if (best > 0.0)
+        out->regret = s->totals.cost - (double) s->totals.emitted / best;
 }
 
 bool lathe_session_spec_stats_of(const lathe_session *session, lathe_session_spec_stats *stats) {
-    if (session->step.take != take)
+    if (session->step.take != lathe_spec_take)
         return false;
-    const spec_step *s = session->step.state;
+    const lathe_spec *s = session->step.state;
+    const lathe_spec_totals *t = &s->totals;
     *stats = (lathe_session_spec_stats){.struct_size = sizeof *stats,
-                                        .rounds = s->totals.rounds,
-                                        .proposed = s->totals.proposed,
-                                        .accepted = s->totals.accepted,
-                                        .proposer = s->proposer->name,
-                                        .lossless = s->verifier->lossless};
+                                        .rounds = t->rounds,
+                                        .proposed = t->proposed,
+                                        .accepted = t->accepted,
+                                        .emitted = t->emitted,
+                                        .rows = t->rows,
+                                        .switches = t->switches,
+                                        .gate_refused = s->gate.refused,
+                                        .probes = s->gate.probes,
+                                        .proposer = s->set.n_sources == 1 ? s->source[0].proposer->name
+                                                    : s->set.automatic    ? "auto"
+                                                    : s->set.n_sources    ? "several"
+                                                                          : "none",
+                                        .verifier = s->verifier->name,
+                                        .controller = s->controller->name,
+                                        .lossless = s->verifier->lossless,
+                                        .same_text =
+                                            s->verifier->same_text && s->verifier != &lathe_verifier_coupled,
+                                        .tv_budget = t->tv_budget,
+                                        .draft_s = t->draft_s,
+                                        .verify_s = t->verify_s,
+                                        .sample_s = t->sample_s,
+                                        .other_s = t->other_s,
+                                        .loss_bound = s->use_gate ? lathe_gate_loss_bound(&s->gate) : 0.0,
+                                        .interrupted_s = s->gate.interrupted_s,
+                                        .n_arms = s->set.n_arms,
+                                        .cost = s->cost.model};
+    const double plain = s->gate.n_plain >= 3 ? lathe_gate_plain_s(&s->gate) : s->cost.measured.plain_s;
+    stats->plain_s = plain;
+    for (int32_t k = 0; k < LATHE_SPEC_STATS_DEPTH; k++) {
+        stats->reached[k] = t->reached[k];
+        stats->accepted_at[k] = t->accepted_at[k];
+        if (t->reached[k] > 0)
+            stats->n_depth = k + 1;
+    }
+    settle(s, session, stats);
+    if (plain > 0.0 && session->stats.decode_s > 0.0)
+        stats->speedup_vs_plain = (double) stats->emitted * plain / session->stats.decode_s;
+    for (int32_t i = 0; i < s->set.n_arms; i++) {
+        const lathe_spec_arm *arm = &s->set.arm[i];
+        const double n = arm->rounds > 0 ? (double) arm->rounds : 1.0;
+        stats->arms[i] =
+            (lathe_spec_arm_stats){.name = arm->name,
+                                   .share = t->rounds > 0 ? (double) arm->rounds / (double) t->rounds : 0.0,
+                                   .accepted = (double) arm->accepted / n,
+                                   .cost = arm->cost / n,
+                                   .rounds = arm->rounds,
+                                   .proposed = arm->proposed,
+                                   .emitted = arm->emitted};
+    }
+    for (int32_t i = 0; i < s->set.n_sources; i++)
+        if (s->source[i].proposer->bytes)
+            stats->draft_bytes += s->source[i].proposer->bytes(s->source[i].state);
+    hindsight(s, stats);
     return true;
 }

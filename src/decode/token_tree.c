@@ -132,13 +132,13 @@ void lathe_token_tree_mask(const lathe_token_tree *tree, uint64_t *mask, int32_t
     }
 }
 
-void lathe_token_tree_cut(lathe_token_tree *tree, int32_t n_max, int32_t depth) {
+void lathe_token_tree_select(lathe_token_tree *tree, const uint8_t *keep) {
     int32_t to[LATHE_TREE_NODES_MAX];
     int32_t n = tree->n_nodes > 0 ? 1 : 0;
     to[0] = 0;
     for (int32_t i = 1; i < tree->n_nodes; i++) {
         to[i] = -1;
-        if (n > n_max || tree->depth[i] > depth || to[tree->parent[i]] < 0)
+        if (!keep[i] || to[tree->parent[i]] < 0)
             continue;
         to[i] = n;
         tree->token[n] = tree->token[i];
@@ -150,6 +150,15 @@ void lathe_token_tree_cut(lathe_token_tree *tree, int32_t n_max, int32_t depth) 
         n++;
     }
     tree->n_nodes = n;
+}
+
+void lathe_token_tree_cut(lathe_token_tree *tree, int32_t n_max, int32_t depth) {
+    uint8_t keep[LATHE_TREE_NODES_MAX] = {1};
+    for (int32_t i = 1, n = 1; i < tree->n_nodes; i++) {
+        keep[i] = n <= n_max && tree->depth[i] <= depth && keep[tree->parent[i]];
+        n += keep[i];
+    }
+    lathe_token_tree_select(tree, keep);
 }
 
 void lathe_token_tree_rerank(const double *value, const int32_t *depth, int32_t n, int32_t n_keep,

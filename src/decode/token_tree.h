@@ -50,6 +50,9 @@ void lathe_token_tree_mask(const lathe_token_tree *tree, uint64_t *mask, int32_t
 /* Keeps the nodes of depth <= depth among the first n_max drafted ones in index order; laws stay. */
 void lathe_token_tree_cut(lathe_token_tree *tree, int32_t n_max, int32_t depth);
 
+/* Keeps the nodes marked in keep [n_nodes]; the root must be among them, and a kept node's parent too. */
+void lathe_token_tree_select(lathe_token_tree *tree, const uint8_t *keep);
+
 /* Of candidates in index order (parent before child; node 0 the root with value 1) marks the root and the
  * n_keep others of largest value, ties to the shallower, then to the lower index; a child's value must not
  * pass its parent's, so that what is kept is connected. Source: EAGLE-2 (Li et al. 2024), reranking. */

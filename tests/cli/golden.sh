@@ -13,6 +13,8 @@ export PATH LATHE_THREADS
 unset LATHE_MODEL LATHE_LOG
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
+LATHE_CACHE_DIR=$dir/cache
+export LATHE_CACHE_DIR
 n_failed=0
 for script in "$cases"/*.sh; do
     name=$(basename "$script" .sh)
