@@ -1,13 +1,17 @@
-/* popcount.c - see popcount.h. Columns are taken in groups of 32 so that both groups stay in the second
- * cache, and in squares of 4 x 4 (2 x 2 without AVX-512) so that each loaded word serves four (two) products.
+/* popcount.c - see popcount.h. Columns are taken in groups of 16 so that both groups stay in the first
+ * cache at 10,000 rows, and in squares of 4 x 4 (2 x 2 without AVX-512) so that each loaded word serves four
+ * (two) products.
  */
 #include "tree/popcount.h"
 
-#if defined(__x86_64__)
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__) || defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
-enum { GROUP = 32 };
+enum { GROUP = 16 };
 
 static int32_t least(int32_t a, int32_t b) {
     return a < b ? a : b;
@@ -125,38 +129,37 @@ __attribute__((target("avx2"))) static void tile_avx2(const uint64_t *x, int32_t
                 }
 }
 
-#define STEP(i, j) s[i][j] = _mm512_add_epi64(s[i][j], _mm512_popcnt_epi64(_mm512_and_si512(a[i], b[j])))
+/* The sums of the 8 words of each of v[8], as 8 words: three rounds of adding neighbours. */
+__attribute__((target("avx512f,avx512vpopcntdq"))) static inline __m512i sum_eight(const __m512i v[8]) {
+    __m512i pair[4], four[2];
+    for (int i = 0; i < 4; i++) /* [v0, v1] sums of neighbours, interleaved by 64 bits */
+        pair[i] = _mm512_add_epi64(_mm512_unpacklo_epi64(v[2 * i], v[2 * i + 1]),
+                                   _mm512_unpackhi_epi64(v[2 * i], v[2 * i + 1]));
+    for (int i = 0; i < 2; i++) /* 128-bit lanes: [p0 p0 p1 p1] twice */
+        four[i] = _mm512_add_epi64(_mm512_shuffle_i64x2(pair[2 * i], pair[2 * i + 1], 0x88),
+                                   _mm512_shuffle_i64x2(pair[2 * i], pair[2 * i + 1], 0xdd));
+    return _mm512_add_epi64(_mm512_shuffle_i64x2(four[0], four[1], 0x88),
+                            _mm512_shuffle_i64x2(four[0], four[1], 0xdd));
+}
+
 __attribute__((target("avx512f,avx512vpopcntdq"))) static void
-square_avx512(const uint64_t *const p[4], const uint64_t *const q[4], int64_t n_words, uint32_t out[4][4]) {
-    __m512i s[4][4], a[4], b[4];
-    for (int i = 0; i < 4; i++)
-        for (int j = 0; j < 4; j++)
-            s[i][j] = _mm512_setzero_si512();
+square_avx512(const uint64_t *const p[4], const uint64_t *const q[4], int64_t n_words, uint32_t out[16]) {
+    __m512i s[16], a[4], b[4];
+    for (int i = 0; i < 16; i++)
+        s[i] = _mm512_setzero_si512();
     for (int64_t k = 0; k < n_words; k += 8) {
         for (int i = 0; i < 4; i++) {
             a[i] = _mm512_loadu_si512(p[i] + k);
             b[i] = _mm512_loadu_si512(q[i] + k);
         }
-        STEP(0, 0);
-        STEP(0, 1);
-        STEP(0, 2);
-        STEP(0, 3);
-        STEP(1, 0);
-        STEP(1, 1);
-        STEP(1, 2);
-        STEP(1, 3);
-        STEP(2, 0);
-        STEP(2, 1);
-        STEP(2, 2);
-        STEP(2, 3);
-        STEP(3, 0);
-        STEP(3, 1);
-        STEP(3, 2);
-        STEP(3, 3);
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < 4; j++)
+                s[4 * i + j] =
+                    _mm512_add_epi64(s[4 * i + j], _mm512_popcnt_epi64(_mm512_and_si512(a[i], b[j])));
     }
-    for (int i = 0; i < 4; i++)
-        for (int j = 0; j < 4; j++)
-            out[i][j] = (uint32_t) _mm512_reduce_add_epi64(s[i][j]);
+    for (int half = 0; half < 2; half++)
+        _mm256_storeu_si256((__m256i *) (void *) (out + 8 * half),
+                            _mm512_cvtepi64_epi32(sum_eight(s + 8 * half)));
 }
 
 __attribute__((target("avx512f,avx512vpopcntdq"))) static void tile_avx512(const uint64_t *x, int32_t n_a,
@@ -168,15 +171,20 @@ __attribute__((target("avx512f,avx512vpopcntdq"))) static void tile_avx512(const
             for (int32_t a = a0; a < least(a0 + GROUP, n_a); a += 4)
                 for (int32_t b = b0; b < least(b0 + GROUP, n_b); b += 4) {
                     const uint64_t *p[4], *q[4];
-                    uint32_t s[4][4];
+                    uint32_t s[16];
                     for (int32_t i = 0; i < 4; i++) {
                         p[i] = x + least(a + i, n_a - 1) * n_words;
                         q[i] = y + least(b + i, n_b - 1) * n_words;
                     }
                     square_avx512(p, q, n_words, s);
+                    if (a + 4 <= n_a && b + 4 <= n_b) {
+                        for (int32_t i = 0; i < 4; i++)
+                            memcpy(counts + (int64_t) (a + i) * stride + b, s + 4 * i, 4 * sizeof *s);
+                        continue;
+                    }
                     for (int32_t i = 0; i < 4 && a + i < n_a; i++)
                         for (int32_t j = 0; j < 4 && b + j < n_b; j++)
-                            counts[(int64_t) (a + i) * stride + b + j] = s[i][j];
+                            counts[(int64_t) (a + i) * stride + b + j] = s[4 * i + j];
                 }
 }
 #endif
@@ -192,8 +200,37 @@ const lathe_popcount_kernel lathe_popcount_kernels[] = {
 const size_t lathe_n_popcount_kernels = LATHE_LEN(lathe_popcount_kernels);
 
 const lathe_popcount_kernel *lathe_popcount_best(void) {
+    const char *limit = getenv("LATHE_CPU");
+    limit = limit != NULL && *limit ? limit : NULL;
     size_t i = 0;
+    if (limit != NULL && strncmp(limit, "avx512", 6) != 0)
+        while (i + 1 < lathe_n_popcount_kernels && strncmp(lathe_popcount_kernels[i].name, "avx512", 6) == 0)
+            i++;
+    if (limit != NULL && strcmp(limit, "scalar") == 0)
+        i = lathe_n_popcount_kernels - 1;
     while (!lathe_popcount_kernels[i].usable())
         i++;
     return &lathe_popcount_kernels[i];
+}
+
+void lathe_pack_bits(const uint16_t *codes, int64_t n, uint64_t *words, int64_t n_words) {
+    int64_t t = 0;
+    for (int64_t k = 0; k < n_words; k++) {
+        uint64_t word = 0;
+#if defined(__SSE2__)
+        if (n - t >= 64) {
+            for (int q = 0; q < 4; q++, t += 16) {
+                const __m128i *at = (const __m128i *) (const void *) (codes + t);
+                const __m128i bytes = _mm_packs_epi16(_mm_slli_epi16(_mm_loadu_si128(at), 15),
+                                                      _mm_slli_epi16(_mm_loadu_si128(at + 1), 15));
+                word |= (uint64_t) (uint32_t) _mm_movemask_epi8(bytes) << (16 * q);
+            }
+            words[k] = word;
+            continue;
+        }
+#endif
+        for (int q = 0; q < 64 && t < n; q++, t++)
+            word |= (uint64_t) (codes[t] & 1) << q;
+        words[k] = word;
+    }
 }

@@ -15,9 +15,12 @@ typedef struct lathe_popcount_kernel {
     bool (*usable)(void); /* on this processor */
 } lathe_popcount_kernel;
 
+/* The lowest bits of codes[n] as words[n_words]; what lies beyond n is zero. */
+void lathe_pack_bits(const uint16_t *codes, int64_t n, uint64_t *words, int64_t n_words);
+
 extern const lathe_popcount_kernel lathe_popcount_kernels[]; /* fastest first; the last always works */
 extern const size_t lathe_n_popcount_kernels;
-/* The fastest usable one. */
+/* The fastest usable one that the environment's LATHE_CPU (scalar, avx2, avx512) allows. */
 const lathe_popcount_kernel *lathe_popcount_best(void);
 
 #endif

@@ -26,7 +26,6 @@ static bool before(const lathe_tie_order *order, const lathe_pair *a, const lath
     return a->w != b->w ? a->w > b->w : lathe_tie_before(order, a->u, a->v, b->u, b->v);
 }
 
-/* Heap sort, best first: no recursion, no global for the order. */
 static void sift(lathe_pair *p, int64_t root, int64_t n, const lathe_tie_order *order) {
     const lathe_pair x = p[root];
     for (;;) {
@@ -43,7 +42,7 @@ static void sift(lathe_pair *p, int64_t root, int64_t n, const lathe_tie_order *
     p[root] = x;
 }
 
-static void sort_pairs(lathe_pair *p, int64_t n, const lathe_tie_order *order) {
+static void heap_sort(lathe_pair *p, int64_t n, const lathe_tie_order *order) {
     for (int64_t i = n / 2 - 1; i >= 0; i--)
         sift(p, i, n, order);
     for (int64_t i = n - 1; i > 0; i--) {
@@ -51,6 +50,64 @@ static void sort_pairs(lathe_pair *p, int64_t n, const lathe_tie_order *order) {
         p[0] = p[i];
         p[i] = t;
         sift(p, 0, i, order);
+    }
+}
+
+/* Quicksort, best first, on an explicit stack (the smaller part first: 64 entries are enough); parts that
+ * split badly are left to heap sort, short ones to insertion. */
+static void sort_pairs(lathe_pair *p, int64_t n, const lathe_tie_order *order) {
+    enum { SHORT = 16 };
+    struct {
+        int64_t from, to;
+        int depth;
+    } stack[64] = {{0, n, 0}};
+    int limit = 4;
+    for (int64_t m = n; m > 1; m /= 2)
+        limit += 2;
+    for (int top = 1; top > 0;) {
+        top--;
+        int64_t from = stack[top].from, to = stack[top].to;
+        int depth = stack[top].depth;
+        while (to - from > SHORT && depth < limit) {
+            const int64_t mid = from + (to - from) / 2;
+            lathe_pair a = p[from], b = p[mid], c = p[to - 1];
+            const lathe_pair pivot = before(order, &a, &b)   ? before(order, &b, &c)   ? b
+                                                               : before(order, &a, &c) ? c
+                                                                                       : a
+                                     : before(order, &a, &c) ? a
+                                     : before(order, &b, &c) ? c
+                                                             : b;
+            int64_t i = from, j = to - 1;
+            while (i <= j) {
+                while (before(order, &p[i], &pivot))
+                    i++;
+                while (before(order, &pivot, &p[j]))
+                    j--;
+                if (i <= j) {
+                    a = p[i];
+                    p[i++] = p[j];
+                    p[j--] = a;
+                }
+            }
+            depth++;
+            const bool left_larger = j + 1 - from > to - i;
+            stack[top].from = left_larger ? from : i;
+            stack[top].to = left_larger ? j + 1 : to;
+            stack[top++].depth = depth;
+            from = left_larger ? i : from;
+            to = left_larger ? to : j + 1;
+        }
+        if (to - from > SHORT) {
+            heap_sort(p + from, to - from, order);
+            continue;
+        }
+        for (int64_t i = from + 1; i < to; i++) {
+            const lathe_pair x = p[i];
+            int64_t j = i;
+            for (; j > from && before(order, &x, &p[j - 1]); j--)
+                p[j] = p[j - 1];
+            p[j] = x;
+        }
     }
 }
 

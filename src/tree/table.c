@@ -258,6 +258,62 @@ lathe_status lathe_table_parse(const char *text, size_t n_bytes, const char *nam
     return st;
 }
 
+/* Codes of a column of whole numbers in a short range, without sorting; false, and nothing done, where they
+ * are something else (the general way then says what is wrong). */
+static bool small_whole(lathe_column *column, int64_t n, int64_t limit) {
+    enum { RANGE = 256 };
+    double low = INFINITY, high = -INFINITY;
+    for (int64_t i = 0; i < n; i++) {
+        low = column->values[i] < low ? column->values[i] : low;
+        high = column->values[i] > high ? column->values[i] : high;
+    }
+    if (!(low <= high) || high - low >= RANGE || low != floor(low) || fabs(low) > 1e15)
+        return false;
+    int32_t n_states = 0, code[RANGE] = {0};
+    for (int64_t i = 0; i < n; i++) {
+        const double x = column->values[i];
+        if (x != floor(x)) /* NaN too: column of floats with gaps */
+            return false;
+        code[(int32_t) (x - low)] = 1;
+    }
+    for (int32_t s = 0; s < RANGE; s++)
+        if (code[s])
+            code[s] = n_states++;
+    if (n_states > limit)
+        return false;
+    uint16_t *codes = malloc((size_t) n * sizeof *codes);
+    char **states = calloc((size_t) n_states, sizeof *states);
+    if (codes == NULL || states == NULL) {
+        free(codes);
+        free(states);
+        return false;
+    }
+    bool ok = true;
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t offset = (int32_t) (column->values[i] - low), s = code[offset];
+        codes[i] = (uint16_t) s;
+        if (states[s] == NULL && ok) {
+            char text[32];
+            lathe_format_double(column->values[i], text, sizeof text);
+            states[s] = lathe_tree_strdup(text);
+            ok = states[s] != NULL;
+        }
+    }
+    if (!ok) {
+        lathe_names_free(states, n_states);
+        free(codes);
+        return false;
+    }
+    free(column->values);
+    column->values = NULL;
+    column->discrete = true;
+    column->codes = codes;
+    column->states = states;
+    column->n_states = n_states;
+    column->n_missing = 0;
+    return true;
+}
+
 static lathe_status from_npy(const lathe_npy *array, const char *name, const lathe_table_params *params,
                              lathe_table *table, lathe_error *err) {
     memset(table, 0, sizeof *table);
@@ -299,6 +355,8 @@ static lathe_status from_npy(const lathe_npy *array, const char *name, const lat
             }
         }
         if (st || (!whole && params->bins <= 1))
+            continue;
+        if (whole && small_whole(column, n, params->max_states > 0 ? params->max_states : MAX_STATES_DEFAULT))
             continue;
         for (int64_t i = 0; i < n; i++) {
             levels[i] = (level){.row = i, .value = column->values[i]};
