@@ -171,22 +171,23 @@ typedef struct lathe_tree_model {
     bool real;
     int32_t *parent; /**< [n_columns], -1 at roots */
     int32_t *order;  /**< [n_columns], parents first */
-    /** [n_columns]. Discrete: probabilities [states of the parent, or 1][states]. Real: x given its parent y is
-     * normal with mean p[0] + p[1] y and variance p[2] > 0. */
+    /** [n_columns]. Discrete: probabilities [states of the parent, or 1][states]. Real: x given its parent y
+     * is normal with mean p[0] + p[1] y and variance p[2] > 0. */
     double **p;
 } lathe_tree_model;
 LATHE_API void lathe_tree_model_free(lathe_tree_model *model);
-/** Maximum likelihood on the tree's edges, from the rows that an edge's two columns share; `smoothing` is added to
- * every cell count. A state never seen with its edge's other column has uniform children. LATHE_ERR_INPUT: hidden
- * nodes, mixed kinds, a real column without two different values. */
+/** Maximum likelihood on the tree's edges, from the rows that an edge's two columns share; `smoothing` is
+ * added to every cell count. A state never seen with its edge's other column has uniform children.
+ * LATHE_ERR_INPUT: hidden nodes, mixed kinds, a real column without two different values. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_tree_model_fit(const lathe_table *table, const lathe_tree *tree,
                                                             double smoothing, lathe_tree_model *model,
                                                             lathe_error *err);
 /** The model as JSON (schema lathe.tree-model/1), and back; free() *text. Bad input names the variable. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_tree_model_text(const lathe_tree_model *model, char **text,
                                                              size_t *n_bytes, lathe_error *err);
-LATHE_API LATHE_NODISCARD lathe_status lathe_tree_model_parse(const char *text, size_t n_bytes, const char *name,
-                                                              lathe_tree_model *model, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_model_parse(const char *text, size_t n_bytes,
+                                                              const char *name, lathe_tree_model *model,
+                                                              lathe_error *err);
 
 /** What inference gives for each variable. */
 typedef struct lathe_tree_belief {
@@ -196,18 +197,86 @@ typedef struct lathe_tree_belief {
 } lathe_tree_belief;
 /** Marginals given evidence[n_columns] (a code or a value; NaN: not observed) by belief propagation, in
  * O(sum of products of states). *log_evidence: log probability (density) of the evidence. beliefs: NULL, or
- * [n_columns]; their p come in one block: free(beliefs[0].p). LATHE_ERR_INPUT: evidence of probability 0 where
- * beliefs are wanted, a code out of range. */
+ * [n_columns]; their p come in one block: free(beliefs[0].p). LATHE_ERR_INPUT: evidence of probability 0
+ * where beliefs are wanted, a code out of range. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_tree_infer(const lathe_tree_model *model, const double *evidence,
                                                         double *log_evidence, lathe_tree_belief *beliefs,
                                                         lathe_error *err);
-/** Evidence of every row of a table whose columns and states are matched by name: [n_rows * n_columns of the model].
- * Columns that the table lacks are not observed. free() *evidence. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_tree_evidence(const lathe_tree_model *model, const lathe_table *table,
-                                                           double **evidence, lathe_error *err);
+/** Evidence of every row of a table whose columns and states are matched by name: [n_rows * n_columns of the
+ * model]. Columns that the table lacks are not observed. free() *evidence. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_evidence(const lathe_tree_model *model,
+                                                           const lathe_table *table, double **evidence,
+                                                           lathe_error *err);
 /** n rows from the model into values[n * n_columns], codes or values. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_tree_sample(const lathe_tree_model *model, int64_t n, uint64_t seed,
-                                                         double *values, lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_sample(const lathe_tree_model *model, int64_t n,
+                                                         uint64_t seed, double *values, lathe_error *err);
+
+/* --- Data from known structures --------------------------------------------------------------------- */
+
+/** A Bayesian network of discrete variables. */
+typedef struct lathe_bayes_net {
+    lathe_table variables; /**< names and states, no rows */
+    int32_t *n_parents;    /**< [n_columns] */
+    int32_t **parents;     /**< [n_columns][n_parents] */
+    double **p;            /**< [n_columns][states of the parents, the last fastest][states] */
+    int32_t *order;        /**< [n_columns], parents first */
+} lathe_bayes_net;
+/** Reads the Bayesian Interchange Format (BIF 0.15: network, variable, probability with rows, table or
+ * default; comments and properties are passed over). Errors name the line: unknown names, missing or repeated
+ * rows, sums that are not 1, cycles. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_bayes_net_parse(const char *text, size_t n_bytes,
+                                                             const char *name, lathe_bayes_net *net,
+                                                             lathe_error *err);
+LATHE_API void lathe_bayes_net_free(lathe_bayes_net *net);
+/** n independent rows; the same seed gives the same rows. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_bayes_net_sample(const lathe_bayes_net *net, int64_t n,
+                                                              uint64_t seed, lathe_table *table,
+                                                              lathe_error *err);
+
+/** Shapes of trees; what `size` means. */
+typedef enum lathe_tree_shape {
+    LATHE_SHAPE_CHAIN,         /**< observed nodes */
+    LATHE_SHAPE_STAR,          /**< observed nodes, the first being the hub */
+    LATHE_SHAPE_BINARY,        /**< observed nodes; node i hangs on (i - 1) / 2 */
+    LATHE_SHAPE_RANDOM,        /**< observed nodes; each hangs on a uniformly chosen earlier one */
+    LATHE_SHAPE_HMM,           /**< hidden chain of `size` nodes, a leaf each, a second one at both ends */
+    LATHE_SHAPE_DOUBLE_BINARY, /**< two complete binary trees of this depth, joined at the roots; leaves
+                                  observed */
+    LATHE_SHAPE_MARY,          /**< complete 3-ary tree of this depth, leaves observed */
+    LATHE_SHAPE_DOUBLE_STAR,   /**< two joined hidden hubs with `size` leaves each */
+} lathe_tree_shape;
+/** Their names in this order, NULL-terminated: "chain", "star", ... */
+LATHE_API const char *const *lathe_tree_shape_names(void);
+/** Nodes x1, x2, ... without edge lengths. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_shape_new(lathe_tree_shape shape, int32_t size,
+                                                            uint64_t seed, lathe_tree *tree,
+                                                            lathe_error *err);
+/** Edge lengths drawn uniformly from a range. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_draw_lengths(lathe_tree *tree, double shortest,
+                                                               double longest, uint64_t seed,
+                                                               lathe_error *err);
+/** Rows of a homogeneous two-state tree: fair coins, every edge of correlation rho; observed nodes alone. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_draw_ising(const lathe_tree *tree, double rho, int64_t n,
+                                                             uint64_t seed, uint32_t trial,
+                                                             lathe_table *table, lathe_error *err);
+/** Rows of a Gaussian tree of vectors: root standard normal, child = a O parent + sqrt(1 - a^2) noise with O
+ * a random rotation and a = exp(-length/dim), so that the information distance of an edge is its length.
+ * Columns NAME, or NAME.1, NAME.2, ... for dim > 1. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_draw_gaussian(const lathe_tree *tree, int32_t dim,
+                                                                int64_t n, uint64_t seed, uint32_t trial,
+                                                                lathe_table *table, lathe_error *err);
+
+typedef enum lathe_corruption {
+    LATHE_CORRUPT_NONE,
+    LATHE_CORRUPT_UNIFORM,  /**< uniform in [-2A, 2A] */
+    LATHE_CORRUPT_CONSTANT, /**< A or -A at random */
+    LATHE_CORRUPT_HMM,      /**< A times rows of another Markov chain over the nodes */
+    LATHE_CORRUPT_ROWS,     /**< the same rows in all nodes, A or -A for the whole row */
+} lathe_corruption;
+/** Replaces k rows of every node (dim columns each); the rows are drawn anew for each node, but for ROWS. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_table_corrupt(lathe_table *table, int32_t dim,
+                                                           lathe_corruption kind, int64_t k, double amplitude,
+                                                           uint64_t seed, uint32_t trial, lathe_error *err);
 
 /* --- Distances and latent trees ------------------------------------------------------------------- */
 
@@ -304,17 +373,19 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_tree_active(const lathe_tree_oracle
                                                          char *const *names,
                                                          const lathe_active_params *params, lathe_tree *tree,
                                                          lathe_active_info *info, lathe_error *err);
-/** A program as oracle: it runs under /bin/sh and answers lines {"nodes":["a","b"],"n":40} on its input with lines
+/** A program as oracle: it runs under /bin/sh and answers lines {"nodes":["a","b"],"n":40} on its input with
+ * lines
  * {"rows":[[0,1],...]} on its output. The caller ignores SIGPIPE. Errors: the program ends, is silent for
  * timeout_s, or answers something else. */
 typedef struct lathe_sampler_process lathe_sampler_process;
-LATHE_API LATHE_NODISCARD lathe_status lathe_sampler_process_new(const char *command, int32_t p, char *const *names,
-                                                                 double timeout_s, lathe_sampler_process **process,
+LATHE_API LATHE_NODISCARD lathe_status lathe_sampler_process_new(const char *command, int32_t p,
+                                                                 char *const *names, double timeout_s,
+                                                                 lathe_sampler_process **process,
                                                                  lathe_error *err);
 LATHE_API void lathe_sampler_process_free(lathe_sampler_process *process);
 /** For lathe_tree_oracle.sample. */
-LATHE_API lathe_status lathe_sampler_process_sample(void *process, const int32_t *nodes, int32_t n_nodes, int64_t m,
-                                                    uint8_t *out, lathe_error *err);
+LATHE_API lathe_status lathe_sampler_process_sample(void *process, const int32_t *nodes, int32_t n_nodes,
+                                                    int64_t m, uint8_t *out, lathe_error *err);
 
 /** A homogeneous Ising tree's samples: node i > 0 copies parent[i] < i and flips with probability
  * (1 - rho)/2. State of the oracle that lathe_homogeneous_sample serves. */

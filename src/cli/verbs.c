@@ -28,6 +28,7 @@ extern const lathe_verb lathe_verb_tree_learn;
 extern const lathe_verb lathe_verb_tree_compare;
 extern const lathe_verb lathe_verb_tree_dist;
 extern const lathe_verb lathe_verb_tree_active;
+extern const lathe_verb lathe_verb_tree_gen;
 extern const lathe_verb lathe_verb_tree_exponent;
 extern const lathe_verb lathe_verb_tree_sample;
 extern const lathe_verb lathe_verb_tree_score;
@@ -58,6 +59,7 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_tree_compare,
     &lathe_verb_tree_dist,
     &lathe_verb_tree_active,
+    &lathe_verb_tree_gen,
     &lathe_verb_tree_exponent,
     &lathe_verb_tree_sample,
     &lathe_verb_tree_score,

@@ -34,20 +34,29 @@ static void release(state *s) {
 static lathe_status collect(state *s, const lathe_tree_oracle *oracle, int32_t n_nodes, int64_t m,
                             lathe_error *err) {
     enum { PIECE = 4096 };
-    const int64_t piece = m < PIECE ? m : PIECE;
+    const int64_t piece = m < PIECE ? m : PIECE, n_words = (piece + 63) / 64;
     uint8_t *rows = malloc((size_t) (piece * n_nodes) + 1);
-    lathe_status st = rows ? LATHE_OK : lathe_fail(err, LATHE_ERR_MEMORY, "active: no memory");
+    uint64_t *bits = malloc((size_t) (n_words * n_nodes) * sizeof *bits + 1);
+    lathe_status st = rows && bits ? LATHE_OK : lathe_fail(err, LATHE_ERR_MEMORY, "active: no memory");
     for (int64_t begin = 0; begin < m && !st; begin += piece) {
-        const int64_t k = m - begin < piece ? m - begin : piece;
+        const int64_t k = m - begin < piece ? m - begin : piece, words = (k + 63) / 64;
         st = oracle->sample(oracle->user, s->nodes, n_nodes, k, rows, err);
-        for (int64_t t = 0; t < k && !st; t++) {
-            const uint8_t *x = rows + t * n_nodes;
+        if (st)
+            break;
+        memset(bits, 0, (size_t) (n_words * n_nodes) * sizeof *bits);
+        for (int64_t t = 0; t < k; t++)
             for (int32_t a = 0; a < n_nodes; a++)
-                for (int32_t b = a + 1; b < n_nodes; b++)
-                    s->agree[(int64_t) s->nodes[a] * s->p + s->nodes[b]] += x[a] == x[b];
-        }
+                bits[a * n_words + t / 64] |= (uint64_t) (rows[t * n_nodes + a] & 1) << (t % 64);
+        for (int32_t a = 0; a < n_nodes; a++)
+            for (int32_t b = a + 1; b < n_nodes; b++) {
+                uint32_t differ = 0;
+                for (int64_t w = 0; w < words; w++)
+                    differ += (uint32_t) __builtin_popcountll(bits[a * n_words + w] ^ bits[b * n_words + w]);
+                s->agree[(int64_t) s->nodes[a] * s->p + s->nodes[b]] += (uint32_t) k - differ;
+            }
     }
     free(rows);
+    free(bits);
     return st;
 }
 
