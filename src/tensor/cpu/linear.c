@@ -9,6 +9,7 @@
 
 #include "base/machine.h"
 #include "base/thread.h"
+#include "tensor/cpu/arena.h"
 
 typedef struct entry {
     lathe_packed packed;
@@ -18,6 +19,7 @@ typedef struct entry {
 struct lathe_packed_set {
     const lathe_cpu *cpu;
     lathe_pool *pool;
+    lathe_arena arena;
     entry *entries; /* [max]; never moves: graphs point into it */
     size_t n, max;
 };
@@ -43,8 +45,7 @@ lathe_status lathe_packed_set_new(const lathe_cpu *cpu, size_t max, lathe_packed
 void lathe_packed_set_free(lathe_packed_set *s) {
     if (s == NULL)
         return;
-    for (size_t i = 0; i < s->n; i++)
-        free(s->entries[i].packed.data);
+    lathe_arena_free(&s->arena);
     lathe_pool_free(s->pool);
     free(s->entries);
     free(s);
@@ -108,7 +109,7 @@ lathe_status lathe_packed_set_add(lathe_packed_set *s, struct ggml_tensor *w, bo
         return LATHE_OK;
     if (!lathe_size_mul((size_t) lathe_packed_groups(&packed),
                         lathe_packed_group_bytes(packed.type, w->ne[0]), &bytes) ||
-        (packed.data = aligned_alloc(64, (bytes + 63) / 64 * 64)) == NULL)
+        (packed.data = lathe_arena_take(&s->arena, bytes)) == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %zu bytes of packed '%s'", bytes, w->name);
     packing p = {&packed, w->data};
     lathe_parallel_for(s->pool, lathe_packed_groups(&packed), 8, pack_piece, &p);
