@@ -107,7 +107,8 @@ LATHE_API int32_t lathe_tokens_n_vocab(const lathe_tokens *tokens);
 LATHE_API const uint8_t *lathe_tokens_hash(const lathe_tokens *tokens);
 /** out[n] = tokens at, at + 1, ...; within the file. */
 LATHE_API void lathe_tokens_read(const lathe_tokens *tokens, uint64_t at, int32_t n, int32_t *out);
-/** Writes a token file. tokenizer_hash [32] may be NULL. */
+/** Writes a token file at once (lathe_token_file_begin writes one piece by piece). tokenizer_hash [32] may be
+ * NULL. ARG where an id is outside the vocabulary. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_tokens_write(const char *path, const int32_t *ids, uint64_t n,
                                                           int32_t n_vocab, const uint8_t *tokenizer_hash,
                                                           lathe_error *err);

@@ -2,7 +2,6 @@
  * it. */
 #include <ggml-alloc.h>
 #include <ggml-backend.h>
-#include <ggml-cpu.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "model/build.h"
 #include "model/convert.h"
 #include "model/gguf.h"
+#include "tensor/device.h"
 
 typedef struct ggml_tensor T;
 
@@ -129,12 +129,10 @@ static lathe_status open_curve(lathe_curve *c, const lathe_gguf *g, const int32_
     c->nodes = ggml_init((struct ggml_init_params){
         .mem_size = NODES_MAX * ggml_tensor_overhead() + 2 * ggml_graph_overhead_custom(NODES_MAX / 4, false),
         .no_alloc = true});
-    c->cpu = ggml_backend_cpu_init();
-    ggml_backend_dev_t dev = ggml_backend_dev_by_name("BLAS");
-    c->blas = dev == NULL ? NULL : ggml_backend_dev_init(dev, NULL);
+    c->cpu = lathe_backend_cpu(n_threads);
+    c->blas = lathe_backend_blas(n_threads);
     if (!c->weights || !c->vectors || !c->at || !c->fixed || !c->nodes || !c->cpu)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a model of %zu tensors", c->n_tensors);
-    ggml_backend_cpu_set_n_threads(c->cpu, n_threads);
     for (size_t i = 0; i < c->n_tensors; i++) {
         c->weights[i] = ggml_new_tensor(c->fixed, GGML_TYPE_F32, c->list[i].n_dims, c->list[i].ne);
         c->vectors[i] = ggml_new_tensor(c->fixed, GGML_TYPE_F32, c->list[i].n_dims, c->list[i].ne);

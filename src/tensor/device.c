@@ -54,6 +54,12 @@ static bool lookup(ggml_backend_dev_t dev, const char *name, void *fn, size_t n_
 }
 #define LOOKUP(dev, name, fn) lookup((dev), (name), &(fn), sizeof(fn))
 
+/* Built-in backends are there at once; plug-ins (Debian's ggml) are looked for at the first call. */
+static void find_devices(void) {
+    if (ggml_backend_dev_count() == 0)
+        ggml_backend_load_all();
+}
+
 static lathe_status device_start(ggml_backend_dev_t dev, lathe_device **out, lathe_error *err) {
     lathe_device *d = calloc(1, sizeof *d);
     if (d == NULL)
@@ -87,8 +93,7 @@ static void list_names(char *out, size_t n_out) {
 }
 
 lathe_status lathe_device_open(const char *name, lathe_device **device, lathe_error *err) {
-    if (ggml_backend_dev_count() == 0)
-        ggml_backend_load_all();
+    find_devices();
     ggml_backend_dev_t dev = name == NULL || strcmp(name, "cpu") == 0
                                  ? ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU)
                                  : ggml_backend_dev_by_name(name);
@@ -166,8 +171,7 @@ lathe_status lathe_device_open_remote(const char *endpoint, lathe_device **devic
         return lathe_fail(err, LATHE_ERR_IO,
                           "worker %s: nobody answers; start it with: lathe worker --listen %s", endpoint,
                           endpoint);
-    if (ggml_backend_dev_count() == 0)
-        ggml_backend_load_all();
+    find_devices();
     ggml_backend_reg_t rpc = ggml_backend_reg_by_name("RPC");
     void *address =
         rpc != NULL ? ggml_backend_reg_get_proc_address(rpc, "ggml_backend_rpc_add_server") : NULL;
@@ -197,8 +201,7 @@ lathe_status lathe_worker_serve(const char *endpoint, const char *cache_dir, int
                           endpoint != NULL ? endpoint : "");
     if (n_threads < 1)
         return lathe_fail(err, LATHE_ERR_ARG, "%d threads; at least 1 is right", n_threads);
-    if (ggml_backend_dev_count() == 0)
-        ggml_backend_load_all();
+    find_devices();
     ggml_backend_reg_t rpc = ggml_backend_reg_by_name("RPC");
     void *address =
         rpc != NULL ? ggml_backend_reg_get_proc_address(rpc, "ggml_backend_rpc_start_server") : NULL;
@@ -312,4 +315,27 @@ ggml_backend_buffer_t lathe_device_wrap(void *ptr, size_t n_bytes) {
 
 size_t lathe_device_alignment(const lathe_device *device) {
     return ggml_backend_get_alignment(device->backend);
+}
+
+/* --- Backends by themselves ---------------------------------------------------------------------- */
+
+static ggml_backend_t start_backend(ggml_backend_dev_t dev, int n_threads) {
+    ggml_backend_t backend = dev != NULL ? ggml_backend_dev_init(dev, NULL) : NULL;
+    set_threads_fn set_threads;
+    if (backend != NULL && LOOKUP(dev, "ggml_backend_set_n_threads", set_threads))
+        set_threads(backend, n_threads);
+    return backend;
+}
+
+ggml_backend_t lathe_backend_cpu(int n_threads) {
+    find_devices();
+    return start_backend(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU), n_threads);
+}
+
+ggml_backend_t lathe_backend_blas(int n_threads) {
+    const char *wanted = getenv("LATHE_BLAS");
+    find_devices();
+    return wanted != NULL && strcmp(wanted, "off") == 0
+               ? NULL
+               : start_backend(ggml_backend_dev_by_name("BLAS"), n_threads);
 }

@@ -48,4 +48,9 @@ ggml_backend_buffer_t lathe_device_wrap(void *ptr, size_t n_bytes);
 /* Bytes of n_bytes rounded up to the alignment that tensors of this device need. */
 size_t lathe_device_alignment(const lathe_device *device);
 
+/* Backends by themselves, for graphs of f32 (training, curvature): the processor, and BLAS, which stands
+ * before it in a scheduler. NULL where there is none; LATHE_BLAS=off means none. For ggml_backend_free. */
+ggml_backend_t lathe_backend_cpu(int n_threads);
+ggml_backend_t lathe_backend_blas(int n_threads);
+
 #endif

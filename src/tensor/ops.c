@@ -17,3 +17,14 @@ struct ggml_tensor *lathe_op_gelu(struct ggml_context *ctx, struct ggml_tensor *
 struct ggml_tensor *lathe_op_softcap(struct ggml_context *ctx, struct ggml_tensor *x, float cap) {
     return ggml_scale(ctx, ggml_tanh(ctx, ggml_scale(ctx, x, 1.0f / cap)), cap);
 }
+
+void lathe_op_f32_sums(struct ggml_tensor *t) {
+#ifdef LATHE_GGML_PREC_SET_ACC
+    (void) ggml_prec_set_acc(t, GGML_PREC_F32);
+#else
+    if (t->op == GGML_OP_FLASH_ATTN_EXT)
+        ggml_flash_attn_ext_set_prec(t, GGML_PREC_F32);
+    else
+        ggml_mul_mat_set_prec(t, GGML_PREC_F32);
+#endif
+}

@@ -11,4 +11,7 @@ struct ggml_tensor *lathe_op_gelu(struct ggml_context *ctx, struct ggml_tensor *
 /* cap * tanh(x / cap). */
 struct ggml_tensor *lathe_op_softcap(struct ggml_context *ctx, struct ggml_tensor *x, float cap);
 
+/* Asks for f32 sums in a product or in fused attention, where the backend has a choice. */
+void lathe_op_f32_sums(struct ggml_tensor *t);
+
 #endif

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/rng_purpose.h"
+#include "lathe/model.h"
 #include "lathe/train.h"
 
 enum { HEADER = 256, VERSION = 1 };
@@ -24,10 +25,6 @@ static uint64_t read_le(const uint8_t *p, int n) {
     for (int i = n; i-- > 0;)
         x = x << 8 | p[i];
     return x;
-}
-static void write_le(uint8_t *p, int n, uint64_t x) {
-    for (int i = 0; i < n; i++, x >>= 8)
-        p[i] = (uint8_t) x;
 }
 
 static int32_t token_at(const lathe_tokens *t, uint64_t i) {
@@ -102,33 +99,14 @@ void lathe_tokens_read(const lathe_tokens *tokens, uint64_t at, int32_t n, int32
 
 lathe_status lathe_tokens_write(const char *path, const int32_t *ids, uint64_t n, int32_t n_vocab,
                                 const uint8_t *tokenizer_hash, lathe_error *err) {
-    int width = n_vocab <= 65536 ? 2 : 4;
-    uint8_t block[4096] = {0};
-    memcpy(block, "LTOK", 4);
-    write_le(block + 4, 4, VERSION);
-    write_le(block + 8, 4, (uint64_t) width);
-    write_le(block + 12, 4, (uint64_t) n_vocab);
-    write_le(block + 16, 8, n);
-    if (tokenizer_hash != NULL)
-        memcpy(block + 24, tokenizer_hash, 32);
-    lathe_writer *writer;
-    lathe_status status = lathe_writer_open(path, &writer, err);
+    lathe_token_file *file = NULL;
+    lathe_status status = lathe_token_file_begin(path, n_vocab, tokenizer_hash, &file, err);
     if (status != LATHE_OK)
         return status;
-    size_t used = HEADER;
-    for (uint64_t i = 0; status == LATHE_OK && i <= n; i++) {
-        if (used + 4 > sizeof block || i == n) {
-            status = lathe_writer_add(writer, block, used, err);
-            used = 0;
-        }
-        if (i < n) {
-            write_le(block + used, width, (uint64_t) (uint32_t) ids[i]);
-            used += (size_t) width;
-        }
-    }
+    status = lathe_token_file_add(file, ids, (size_t) n, err);
     if (status == LATHE_OK)
-        return lathe_writer_commit(writer, err);
-    lathe_writer_abandon(writer);
+        return lathe_token_file_finish(file, err);
+    lathe_token_file_free(file);
     return status;
 }
 

@@ -4,7 +4,6 @@
 
 #include <ggml-alloc.h>
 #include <ggml-backend.h>
-#include <ggml-cpu.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "model/build.h"
 #include "model/convert.h"
 #include "model/gguf.h"
+#include "tensor/device.h"
 #include "tensor/fused.h"
 
 typedef struct ggml_tensor T;
@@ -114,15 +114,13 @@ static lathe_status allocate(lathe_net *net, plan *p, T *const *outputs, size_t 
 }
 
 static lathe_status open_backends(lathe_net *net, int32_t n_threads, lathe_error *err) {
-    net->cpu = ggml_backend_cpu_init();
+    net->cpu = lathe_backend_cpu(n_threads);
     if (net->cpu == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the processor's backend");
-    ggml_backend_cpu_set_n_threads(net->cpu, n_threads);
     const char *off = getenv("LATHE_BLAS");
     if (off != NULL && strcmp(off, "off") == 0)
         return LATHE_OK;
-    ggml_backend_dev_t dev = ggml_backend_dev_by_name("BLAS");
-    net->blas = dev == NULL ? NULL : ggml_backend_dev_init(dev, NULL);
+    net->blas = lathe_backend_blas(n_threads);
     return lathe_fused_new(n_threads, net->ctx, &net->fused, err);
 }
 

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <ggml-cpu.h>
 #include <ggml.h>
 
+#include "support/graph.h"
 #include "tensor/cpu/linear.h"
 
 enum { COLS = 512, ROWS = 77, T = 9 };
@@ -41,7 +41,7 @@ static void ours(struct ggml_tensor *w, const float *x, int n, int n_threads, fl
     assert_true((out->src[0] == in) == (w->type == GGML_TYPE_F16 || w->type == GGML_TYPE_BF16));
     struct ggml_cgraph *gf = ggml_new_graph(ctx);
     ggml_build_forward_expand(gf, out);
-    assert_int_equal(ggml_graph_compute_with_ctx(ctx, gf, n_threads), GGML_STATUS_SUCCESS);
+    run_graph(gf, n_threads);
     memcpy(y, out->data, sizeof(float) * ROWS * (size_t) n);
     ggml_free(ctx);
 }
@@ -62,7 +62,7 @@ static void packed_product_is_ggmls_to_the_rounding_of_activations(void **state)
         struct ggml_tensor *y = ggml_mul_mat(ctx, w, x);
         struct ggml_cgraph *gf = ggml_new_graph(ctx);
         ggml_build_forward_expand(gf, y);
-        assert_int_equal(ggml_graph_compute_with_ctx(ctx, gf, 1), GGML_STATUS_SUCCESS);
+        run_graph(gf, 1);
 
         lathe_packed_set *set = NULL;
         lathe_error err = {0};

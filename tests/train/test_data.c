@@ -59,13 +59,17 @@ static void token_files(void **state) {
         assert_int_equal(lathe_tokens_open(path, 299, &t, &err), LATHE_ERR_INPUT);
         assert_non_null(strstr(err.text, "vocabulary"));
     }
-    const char *path = temp_file(".ltok"); /* a token outside the vocabulary, with its offset */
-    check_ok(lathe_tokens_write(path, ids, N, 299, NULL, &err), err);
+    const char *path = temp_file(".ltok");
+    assert_int_equal(lathe_tokens_write(path, ids, N, 299, NULL, &err), LATHE_ERR_ARG);
+    check_ok(lathe_tokens_write(path, ids, N, 300, NULL, &err), err);
+    FILE *f = fopen(path, "r+b"); /* now a token is outside the vocabulary: the message has its offset */
+    assert_non_null(f);
+    fseek(f, 12, SEEK_SET);
+    fputc(299 - 256, f);
+    fflush(f);
     assert_int_equal(lathe_tokens_open(path, 0, &t, &err), LATHE_ERR_INPUT);
     assert_non_null(strstr(err.text, "offset"));
-    FILE *f = fopen(path, "r+b"); /* a count that the file does not hold */
-    assert_non_null(f);
-    fseek(f, 16, SEEK_SET);
+    fseek(f, 16, SEEK_SET); /* a count that the file does not hold */
     fputc(0xff, f);
     fclose(f);
     assert_int_equal(lathe_tokens_open(path, 0, &t, &err), LATHE_ERR_INPUT);

@@ -3,12 +3,12 @@
 #include "support/check.h"
 
 #include <ggml-backend.h>
-#include <ggml-cpu.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lathe/base.h"
+#include "support/graph.h"
 #include "train/loss.h"
 
 enum { V_MAX = 8, N_MAX = 4 };
@@ -33,7 +33,7 @@ static result compute(int v, int n, const float *logits, const int32_t *targets,
                        *g = lathe_loss_gradient(ctx, x, rows, t, s, &loss);
     struct ggml_cgraph *graph = ggml_new_graph(ctx);
     ggml_build_forward_expand(graph, g);
-    assert_int_equal(ggml_graph_compute_with_ctx(ctx, graph, 2), GGML_STATUS_SUCCESS);
+    run_graph(graph, 2);
     for (int i = 0; i < n; i++)
         for (int k = 0; k < LATHE_LOSS_FIELDS; k++)
             r.rows[i][k] = (double) ((const float *) rows->data)[i * LATHE_LOSS_FIELDS + k];
