@@ -52,8 +52,6 @@ LATHE_API int32_t lathe_model_n_head(const lathe_model *model);
 LATHE_API int32_t lathe_model_n_head_kv(const lathe_model *model);
 LATHE_API int64_t lathe_model_n_params(const lathe_model *model);
 LATHE_API int64_t lathe_model_weights_bytes(const lathe_model *model);
-/** Bytes of weights that a step reads: all but the tables of which it looks rows up. */
-LATHE_API int64_t lathe_model_step_bytes(const lathe_model *model);
 /** 64-bit hash of the description and of the first 64 KiB of each tensor: equal models, equal sessions. */
 LATHE_API uint64_t lathe_model_fingerprint(const lathe_model *model);
 /** Metadata as text: the value of a GGUF key, or NULL. Borrowed. */
@@ -175,6 +173,11 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_tokenizer_train(const char *const *
 typedef struct lathe_token_file lathe_token_file;
 LATHE_API LATHE_NODISCARD lathe_status lathe_token_file_new(const char *path, const lathe_vocab *vocab,
                                                             lathe_token_file **file, lathe_error *err);
+/** The same for tokens [0, n_vocab) without a vocabulary at hand; hash [32] of the tokenizer, or NULL: zeros.
+ */
+LATHE_API LATHE_NODISCARD lathe_status lathe_token_file_begin(const char *path, int32_t n_vocab,
+                                                              const uint8_t *hash, lathe_token_file **file,
+                                                              lathe_error *err);
 LATHE_API LATHE_NODISCARD lathe_status lathe_token_file_add(lathe_token_file *file, const int32_t *ids,
                                                             size_t n, lathe_error *err);
 /** The file appears at its place, and is freed whatever the result. */
@@ -332,8 +335,8 @@ typedef struct lathe_synth_params {
     size_t struct_size;
     const char *arch;  /**< family: "llama", "gemma2", ... */
     const char *shape; /**< "1M", "10M", "100M", "1B", "8B" */
-    const char *like;  /**< NULL, or a trained GGUF model of family llama or qwen2 that is made as wide and as deep
-                            as the shape without changing its function (arch and seed are ignored) */
+    const char *like;  /**< NULL, or a trained GGUF model of family llama or qwen2 that is made as wide and as
+                          deep  as the shape without changing its function (arch and seed are ignored) */
     const char *type;  /**< of the matrices; the rules of lathe_model_quantize */
     uint64_t seed;
     int32_t n_threads; /**< 0: the cores there are; the result does not depend on it */

@@ -80,6 +80,7 @@ typedef struct lathe_build {
     lathe_gelu_kind gelu;
     bool plain;                 /* only ops with derivatives; no fused activations */
     bool flash;                 /* ggml_flash_attn_ext where nothing looks inside */
+    bool one_kernel;            /* attention of any number of rows by the same kernel (--exact) */
     bool rope_long;             /* the long table of RoPE factors */
     struct ggml_tensor *tokens; /* I32 [n_tokens * n_seqs] */
     struct ggml_tensor *embd;   /* f32 [d, n_tokens * n_seqs] instead of tokens; NULL: look tokens up */

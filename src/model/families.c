@@ -110,7 +110,7 @@ static const lathe_family families[] = {
         .out_bias = LATHE_MUST,
         .ffn_bias = LATHE_MUST,
         .act = LATHE_ACT_GELU,
-        .output = LATHE_MAY,
+        .output = LATHE_MUST,
         .parallel = LATHE_PARALLEL_BY_KEY,
         .head_count_kv_equal = true,
     },

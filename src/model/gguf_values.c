@@ -2,6 +2,7 @@
 #include "model/gguf.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static uint64_t load(const uint8_t *p, uint32_t n_bytes) {
@@ -199,11 +200,10 @@ lathe_status lathe_gguf_array_get(const lathe_gguf *g, const char *key, lathe_gg
     }
     if (kv->type != LATHE_GGUF_ARRAY || !(types >> kv->array_type & 1)) {
         char want[96] = "an array of";
+        size_t used = strlen(want);
         for (uint32_t t = 0; t < LATHE_GGUF_TYPE_COUNT; t++)
-            if (types >> t & 1) {
-                strcat(want, " "); /* 13 names of at most 5 bytes fit */
-                strcat(want, lathe_gguf_type_name(t));
-            }
+            if ((types >> t & 1) && used < sizeof want) /* 13 names of at most 5 bytes fit */
+                used += (size_t) snprintf(want + used, sizeof want - used, " %s", lathe_gguf_type_name(t));
         return wrong_type(g, kv, want, err);
     }
     if (n >= 0 && kv->n != (uint64_t) n)

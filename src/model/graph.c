@@ -124,6 +124,7 @@ static lathe_status build(lathe_context *c, lathe_graph *g, lathe_error *err) {
         .w = &m->weights.by_role,
         .gelu = m->gelu,
         .flash = c->flash,
+        .one_kernel = c->params.exact,
         .rope_long = c->rope_long,
         .tokens = g->tokens,
         .pos = g->pos,

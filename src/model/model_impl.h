@@ -23,9 +23,9 @@ struct lathe_model {
     int32_t n_devices;
     int32_t layer_device[LATHE_DESC_LAYERS_MAX];
     lathe_weight_store weights;
-    lathe_packed_set *packed; /* what our kernels multiply; NULL: ggml does it all */
+    lathe_packed_set *packed;             /* what our kernels multiply; NULL: ggml does it all */
     lathe_kernels kernels, kernels_exact; /* for contexts; empty where packed is NULL */
-    lathe_kernels kernels_explicit; /* without attention */
+    lathe_kernels kernels_explicit;       /* without attention */
     lathe_attention_op attn, attn_exact;  /* what their attention is given */
     lathe_gelu_kind gelu;
     bool float_weights; /* some matrix is f32, f16 or bf16: rows of a batch depend on its size (engine.md 6.6)

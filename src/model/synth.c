@@ -184,7 +184,8 @@ static lathe_status write_model(synthesizer *s, const lathe_desc *desc, uint32_t
     lathe_desc_tensor *tensors = NULL;
     size_t n_tensors = 0;
     lathe_synth_put_desc(desc, s->w);
-    snprintf(name, sizeof name, "synth %s %s", desc->family->name, s->params->shape);
+    /* Without the family: llama.cpp takes a tokenizer's habits from a name with "phi3" in it. */
+    snprintf(name, sizeof name, "random weights, shape %s", s->params->shape);
     lathe_gguf_put_text(s->w, "general.name", name);
     if (file_type >= 0)
         lathe_gguf_put_u32(s->w, "general.file_type", (uint32_t) file_type);

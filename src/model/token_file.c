@@ -68,17 +68,19 @@ lathe_status lathe_vocab_hash(const lathe_vocab *v, uint8_t hash[32], lathe_erro
     return LATHE_OK;
 }
 
-lathe_status lathe_token_file_new(const char *path, const lathe_vocab *vocab, lathe_token_file **file,
-                                  lathe_error *err) {
+lathe_status lathe_token_file_begin(const char *path, int32_t n_vocab, const uint8_t *hash,
+                                    lathe_token_file **file, lathe_error *err) {
     static const uint8_t zeros[HEADER_BYTES];
+    if (n_vocab < 1)
+        return lathe_fail(err, LATHE_ERR_ARG, "%s: a vocabulary of %d; at least 1 is right", path, n_vocab);
     lathe_token_file *f = calloc(1, sizeof *f);
     if (!f)
         return lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory", path);
-    f->n_vocab = vocab->n;
-    f->width = vocab->n <= 65536 ? 2 : 4;
-    lathe_status st = lathe_vocab_hash(vocab, f->hash, err);
-    if (!st)
-        st = lathe_writer_open(path, &f->writer, err);
+    f->n_vocab = n_vocab;
+    f->width = n_vocab <= 65536 ? 2 : 4;
+    if (hash)
+        memcpy(f->hash, hash, sizeof f->hash);
+    lathe_status st = lathe_writer_open(path, &f->writer, err);
     if (!st)
         st = lathe_writer_add(f->writer, zeros, sizeof zeros, err);
     if (st) {
@@ -87,6 +89,13 @@ lathe_status lathe_token_file_new(const char *path, const lathe_vocab *vocab, la
     }
     *file = f;
     return LATHE_OK;
+}
+
+lathe_status lathe_token_file_new(const char *path, const lathe_vocab *vocab, lathe_token_file **file,
+                                  lathe_error *err) {
+    uint8_t hash[32];
+    const lathe_status st = lathe_vocab_hash(vocab, hash, err);
+    return st ? st : lathe_token_file_begin(path, vocab->n, hash, file, err);
 }
 
 lathe_status lathe_token_file_add(lathe_token_file *f, const int32_t *ids, size_t n, lathe_error *err) {
