@@ -17,8 +17,14 @@ static bool is_dash(const char *path) {
     return strcmp(path, "-") == 0;
 }
 
-/* Opens a regular file for reading and tells its size; *fd is -1 after a failure. */
-static lathe_status open_regular(const char *path, int *fd, size_t *n_bytes, lathe_error *err) {
+/* As a shell's <(command) gives: read, never mapped. */
+static bool is_pipe(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISFIFO(info.st_mode);
+}
+
+/* Opens a file or pipe for reading and tells its size (of a pipe: 0); *fd is -1 after a failure. */
+static lathe_status open_input(const char *path, int *fd, size_t *n_bytes, lathe_error *err) {
     struct stat info;
     *fd = open(path, O_RDONLY | O_CLOEXEC);
     if (*fd < 0)
@@ -28,10 +34,10 @@ static lathe_status open_regular(const char *path, int *fd, size_t *n_bytes, lat
         st = lathe_fail(err, LATHE_ERR_IO, "%s: %s", path, strerror(errno));
     else if (S_ISDIR(info.st_mode))
         st = lathe_fail(err, LATHE_ERR_IO, "%s: is a directory; a file is needed", path);
-    else if (!S_ISREG(info.st_mode))
+    else if (!S_ISREG(info.st_mode) && !S_ISFIFO(info.st_mode))
         st = lathe_fail(err, LATHE_ERR_IO, "%s: not a regular file", path);
     else
-        *n_bytes = (size_t) info.st_size;
+        *n_bytes = S_ISREG(info.st_mode) ? (size_t) info.st_size : 0;
     if (st) {
         close(*fd);
         *fd = -1;
@@ -71,7 +77,7 @@ lathe_status lathe_file_read(const char *path, size_t limit, char **text, size_t
     size_t size = 0;
     lathe_status st = LATHE_OK;
     if (!is_dash(path)) {
-        st = open_regular(path, &fd, &size, err);
+        st = open_input(path, &fd, &size, err);
         if (st)
             return st;
         if (size > limit)
@@ -94,7 +100,7 @@ lathe_status lathe_file_open(const char *path, bool map, size_t limit, lathe_fil
     static const uint8_t nothing[1] = {0};
     if (limit == 0)
         limit = SIZE_MAX / 4;
-    if (!map || is_dash(path)) {
+    if (!map || is_dash(path) || is_pipe(path)) {
         char *text = NULL;
         size_t n = 0;
         const lathe_status st = lathe_file_read(path, limit, &text, &n, err);
@@ -105,7 +111,7 @@ lathe_status lathe_file_open(const char *path, bool map, size_t limit, lathe_fil
     }
     int fd;
     size_t n;
-    lathe_status st = open_regular(path, &fd, &n, err);
+    lathe_status st = open_input(path, &fd, &n, err);
     if (st)
         return st;
     if (n > limit) {

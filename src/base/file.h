@@ -17,7 +17,8 @@ LATHE_NODISCARD lathe_status lathe_file_open(const char *path, bool map, size_t 
                                              lathe_error *err);
 void lathe_file_close(lathe_file *file);
 
-/* Reads all of a file (or stdin for "-") into *text, NUL-terminated; at most limit bytes. free() it. */
+/* Reads all of a file, a pipe or (for "-") stdin into *text, NUL-terminated; at most limit bytes. free() it.
+ */
 LATHE_NODISCARD lathe_status lathe_file_read(const char *path, size_t limit, char **text, size_t *n_bytes,
                                              lathe_error *err);
 

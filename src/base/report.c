@@ -32,7 +32,8 @@ static const char *const head[] = {
     "var(--dim)}"
     "\nfigure{margin:1.5rem "
     "0}figcaption{color:var(--dim)}pre{overflow-x:auto;font-size:13px;white-space:pre-wrap}\n",
-    "svg{width:100%;height:auto}svg text{fill:var(--dim);font-size:12px;paint-order:stroke;stroke:var(--bg);stroke-width:3px}.grid,.grid "
+    "svg{width:100%;height:auto}svg "
+    "text{fill:var(--dim);font-size:12px;paint-order:stroke;stroke:var(--bg);stroke-width:3px}.grid,.grid "
     "line{stroke:var(--grid);fill:none}"
     ".mark line{stroke:var(--dim);stroke-dasharray:2 "
     "4}\n.line{fill:none;stroke-width:2;stroke-linecap:round}.band{stroke:none;opacity:.18}"

@@ -281,7 +281,29 @@ static int with_verb(const lathe_verb *verb, int argc, char **argv) {
     return exit_status(st);
 }
 
-static int unknown_verb(const char *name, bool json) {
+/* "tree" alone, or with an unknown second word: the verbs that begin with it. false where there are none. */
+static bool list_seconds(const char *first, const char *second, lathe_error *err) {
+    const size_t n = strlen(first);
+    char list[400];
+    size_t used = 0;
+    list[0] = '\0';
+    for (size_t i = 0; i < lathe_n_verbs; i++) {
+        const char *name = lathe_verbs[i]->name;
+        if (strncmp(name, first, n) != 0 || name[n] != ' ' || used >= sizeof list)
+            continue;
+        used += (size_t) snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", name + n + 1);
+    }
+    if (used == 0)
+        return false;
+    if (second && second[0] != '-')
+        (void) !lathe_fail(err, LATHE_ERR_ARG, "no verb '%.40s %.40s'; there are %s %s", first, second, first,
+                           list);
+    else
+        (void) !lathe_fail(err, LATHE_ERR_ARG, "'%.40s' needs a second word; one of %s", first, list);
+    return true;
+}
+
+static int unknown_verb(const char *name, const char *second, bool json) {
     const char *names[256];
     size_t n = 0;
     for (size_t i = 0; i < lathe_n_verbs && n < LATHE_LEN(names) - 1; i++)
@@ -290,7 +312,9 @@ static int unknown_verb(const char *name, bool json) {
     lathe_error err = {0};
     const char *near = lathe_nearest_name(name, names);
     lathe_status st;
-    if (near)
+    if (list_seconds(name, second, &err))
+        st = err.status;
+    else if (near)
         st = lathe_fail(&err, LATHE_ERR_ARG, "no verb '%.60s'; did you mean '%s'?", name, near);
     else
         st = lathe_fail(&err, LATHE_ERR_ARG, "no verb '%.60s'; 'lathe help' lists them", name);
@@ -316,8 +340,7 @@ int main(int argc, char **argv) {
         bool json = false;
         for (int i = 2; i < argc; i++)
             json = json || strcmp(argv[i], "--json") == 0;
-        /* "tree" alone, or with an unknown second word: say what there is. */
-        return unknown_verb(first, json);
+        return unknown_verb(first, argc > 2 ? argv[2] : NULL, json);
     }
     return with_verb(verb, argc - 1 - n_words, argv + 1 + n_words);
 }

@@ -114,7 +114,8 @@ static lathe_status evaluate(const eval_args *args, const lathe_shared_args *sha
             fputc('\n', cli->err);
     }
     if (!st)
-        print(&result, n_bytes, context, lathe_now() - started, cli);
+        /* Chunks score a part of the text only: bits a byte of all of it would mean nothing. */
+        print(&result, args->convention == 1 ? 0 : n_bytes, context, lathe_now() - started, cli);
     lathe_context_free(context);
     lathe_free(ids);
     free(text);

@@ -1,6 +1,7 @@
 /* verb_quantize.c - `lathe quantize in.gguf out.gguf TYPE`: the same model in other tensor types. */
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include "base/machine.h"
 #include "base/text.h"
@@ -39,11 +40,20 @@ static const lathe_option options[] = {
 static const lathe_option *const tables[] = {options};
 static const size_t n_options[] = {LATHE_LEN(options)};
 
+/* A model is worth more than what is made of it: the result never takes its place. */
+static bool is_same_file(const char *a, const char *b) {
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err) {
     const quantize_args *args = arguments;
     if (cli->n_positional != 3)
         return lathe_fail(err, LATHE_ERR_ARG, "%zu arguments; want IN.gguf OUT.gguf TYPE", cli->n_positional);
     const char *in = cli->positional[0], *out = cli->positional[1];
+    if (is_same_file(in, out))
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "%s is the model that is read; another name for the result is needed", out);
     char type[32];
     const size_t n = strlen(cli->positional[2]);
     if (n >= sizeof type)

@@ -75,7 +75,7 @@ static lathe_status run(const void *args, lathe_cli *cli, lathe_error *err) {
         st = lathe_fail(err, LATHE_ERR_MEMORY, "no memory for names");
         goto done;
     }
-    strcpy(list, a->nodes);
+    memcpy(list, a->nodes, strlen(a->nodes) + 1);
     for (char *word = list; word != NULL;) {
         char *comma = strchr(word, ',');
         if (comma != NULL)

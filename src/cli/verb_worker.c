@@ -68,6 +68,10 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     if (cli->n_positional > 0)
         return lathe_fail(err, LATHE_ERR_ARG, "'%.60s' is not expected; want --listen HOST:PORT",
                           cli->positional[0]);
+    if (!strchr(args->listen, ':'))
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "--listen %.200s: no address; HOST:PORT is right, as 127.0.0.1:50052",
+                          args->listen);
     if (!is_own_address(args->listen)) {
         if (!args->trusted)
             return lathe_fail(

@@ -101,10 +101,14 @@ lathe_status lathe_eval(lathe_context *context, const int32_t *ids, size_t n, co
                         lathe_eval_result *result, lathe_error *err) {
     const int32_t n_vocab = lathe_model_n_vocab(lathe_context_model(context));
     const int32_t n_ctx = lathe_context_n_ctx(context);
-    if (n < 2 || n_ctx < 2)
-        return lathe_fail(
-            err, LATHE_ERR_ARG,
-            "%zu tokens in a context of %d; at least two are needed, as the first is not scored", n, n_ctx);
+    if (n < 2)
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "the text has %zu token%s; at least two are needed, as the first is not scored", n,
+                          n == 1 ? "" : "s");
+    if (n_ctx < 2)
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "a context of %d; at least two tokens are needed, as the first is not scored",
+                          n_ctx);
     if (params->stride < 0 || params->stride >= n_ctx)
         return lathe_fail(err, LATHE_ERR_ARG,
                           "stride %d; must be between 1 and %d, one less than the context", params->stride,

@@ -208,7 +208,11 @@ lathe_status lathe_session_load(lathe_session *session, const char *path, lathe_
     lathe_status st = lathe_context_load(session->context, path, &ids, &n, err);
     if (st)
         return st;
-    st = reserve(session, n, err);
+    if (n != (size_t) lathe_context_n_past(session->context, 0)) /* the ids say what need not be read again */
+        st = lathe_fail(err, LATHE_ERR_INPUT, "%s: a damaged session: %zu ids for %d cached tokens", path, n,
+                        lathe_context_n_past(session->context, 0));
+    if (!st)
+        st = reserve(session, n, err);
     if (st) {
         lathe_session_clear(session);
     } else {
