@@ -25,8 +25,8 @@ int main(int argc, char **argv) {
         fprintf(stderr, "tree: %s\n", err.text);
     } else {
         for (int e = 0; e < tree.n_edges; e++)
-            printf("%s -- %s  %.4f nats, support %.2f\n", tree.names[tree.edges[e].u], tree.names[tree.edges[e].v],
-                   tree.edges[e].weight, tree.edges[e].support);
+            printf("%s -- %s  %.4f nats, support %.2f\n", tree.names[tree.edges[e].u],
+                   tree.names[tree.edges[e].v], tree.edges[e].weight, tree.edges[e].support);
         printf("log-likelihood %.3f\n%s", info.log_likelihood, newick);
     }
     free(newick);

@@ -67,8 +67,8 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_tensor_hvp(struct ggml_context *ctx
  * @param endpoint   "host:port"
  * @param cache_dir  where large tensors are kept between clients; NULL: nowhere
  * @return only on failure: ARG for an address that is none, UNSUPPORTED without the RPC backend, IO. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_worker_serve(const char *endpoint, const char *cache_dir, int n_threads,
-                                                          lathe_error *err);
+LATHE_API LATHE_NODISCARD lathe_status lathe_worker_serve(const char *endpoint, const char *cache_dir,
+                                                          int n_threads, lathe_error *err);
 
 #ifdef __cplusplus
 }
