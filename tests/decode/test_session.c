@@ -8,25 +8,9 @@
 #include "decode/session.h"
 #include "decode/stop_text.h"
 #include "support/failing_malloc.h"
+#include "support/stories.h"
 
 enum { N_REFERENCE = 200 }; /* tokens of the reference text */
-
-static lathe_model *model; /* NULL: no model file here */
-
-static int load(void **state) {
-    (void) state;
-    const char *path = shared_file("models/stories260K-f32.gguf");
-    lathe_error err = {0};
-    if (path)
-        check_ok(lathe_model_load(path, NULL, &model, &err), err);
-    return 0;
-}
-
-static int unload(void **state) {
-    (void) state;
-    lathe_model_free(model);
-    return 0;
-}
 
 typedef struct text {
     char bytes[4096];
@@ -53,7 +37,7 @@ static lathe_session_params greedy(int32_t n_predict) {
 static lathe_session *open_session(const lathe_session_params *params) {
     lathe_error err = {0};
     lathe_session *s = NULL;
-    check_ok(lathe_session_new(model, params, &s, &err), err);
+    check_ok(lathe_session_new(stories, params, &s, &err), err);
     return s;
 }
 
@@ -68,7 +52,7 @@ static void greedy_text_is_the_expected_one(void **state) {
     lathe_error err = {0};
     const lathe_session_params p = greedy(N_REFERENCE);
     lathe_session *s = open_session(&p);
-    const int32_t bos = lathe_vocab_bos(lathe_model_vocab(model));
+    const int32_t bos = lathe_vocab_bos(lathe_model_vocab(stories));
     text t = {0};
     /* The reference began with nothing but BOS. */
     check_ok(lathe_session_generate_ids(s, &bos, 1, append, &t, &err), err);
@@ -197,7 +181,7 @@ static lathe_status generate_once(void *ctx, lathe_error *err) {
     p.context.n_ctx = 64;
     p.sampler.dry_multiplier = 0.5;
     t->n = 0;
-    lathe_status st = lathe_session_new(model, &p, &s, err);
+    lathe_status st = lathe_session_new(stories, &p, &s, err);
     if (!st)
         st = lathe_session_generate(s, "Once upon a time", append, t, err);
     lathe_session_free(s);
@@ -221,5 +205,5 @@ int main(void) {
         cmocka_unit_test(stop_text_holds_back_only_what_may_begin_one),
         cmocka_unit_test(every_allocation_may_fail),
     };
-    return cmocka_run_group_tests(tests, load, unload) != 0;
+    return cmocka_run_group_tests(tests, stories_load, stories_free) != 0;
 }

@@ -6,27 +6,12 @@
 #include <string.h>
 
 #include "decode/session.h"
+#include "support/stories.h"
 
-static lathe_model *model; /* NULL: no model file here */
 /* The beginning of the tale twice: there is something to look up. */
 static const char prompt[] =
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. "
     "Once upon a time, there was a little girl";
-
-static int load(void **state) {
-    (void) state;
-    const char *path = shared_file("models/stories260K-f32.gguf");
-    lathe_error err = {0};
-    if (path)
-        check_ok(lathe_model_load(path, NULL, &model, &err), err);
-    return 0;
-}
-
-static int unload(void **state) {
-    (void) state;
-    lathe_model_free(model);
-    return 0;
-}
 
 static lathe_session_params params_of(double temp, int32_t n_predict) {
     lathe_session_params p = lathe_session_params_default();
@@ -42,7 +27,7 @@ static lathe_session_params params_of(double temp, int32_t n_predict) {
 static lathe_session *generate(const lathe_session_params *p, const char *proposer, int32_t length) {
     lathe_error err = {0};
     lathe_session *s = NULL;
-    check_ok(lathe_session_new(model, p, &s, &err), err);
+    check_ok(lathe_session_new(stories, p, &s, &err), err);
     if (proposer)
         check_ok(lathe_session_speculate(s, proposer, "match", length, &err), err);
     check_ok(lathe_session_generate(s, prompt, NULL, NULL, &err), err);
@@ -111,7 +96,7 @@ static void what_cannot_go_together_is_refused(void **state) {
     lathe_error err = {0};
     lathe_session_params p = params_of(0.7, 4);
     lathe_session *s = NULL;
-    check_ok(lathe_session_new(model, &p, &s, &err), err);
+    check_ok(lathe_session_new(stories, &p, &s, &err), err);
     assert_int_equal(lathe_session_speculate(s, "oracle", "match", 0, &err), LATHE_ERR_ARG);
     assert_int_equal(lathe_session_speculate(s, "lookup", "hope", 0, &err), LATHE_ERR_ARG);
     assert_int_equal(lathe_session_speculate(s, "lookup", "greedy", 0, &err), LATHE_ERR_ARG);
@@ -121,7 +106,7 @@ static void what_cannot_go_together_is_refused(void **state) {
     assert_false(lathe_session_spec_stats_of(s, &spec)); /* still the plain step */
     lathe_session_free(s);
     p.sampler.mirostat = true;
-    check_ok(lathe_session_new(model, &p, &s, &err), err);
+    check_ok(lathe_session_new(stories, &p, &s, &err), err);
     assert_int_equal(lathe_session_speculate(s, "lookup", "match", 0, &err), LATHE_ERR_ARG);
     lathe_session_free(s);
 }
@@ -132,5 +117,5 @@ int main(void) {
         cmocka_unit_test(shifts_and_later_generations_change_nothing),
         cmocka_unit_test(what_cannot_go_together_is_refused),
     };
-    return cmocka_run_group_tests(tests, load, unload) != 0;
+    return cmocka_run_group_tests(tests, stories_load, stories_free) != 0;
 }
