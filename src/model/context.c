@@ -75,6 +75,19 @@ static lathe_status make_arrays(lathe_context *c, lathe_error *err) {
                : lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a batch of %d tokens", c->n_batch);
 }
 
+static void choose_kernels(lathe_context *c, const lathe_context_params *p) {
+    const lathe_desc *d = &c->model->desc;
+    c->kernels.linear = lathe_packed_linear;
+    if (p->flash == 0)
+        return;
+    c->attn.cpu = c->model->cpu;
+    c->attn.scale = d->attn_scale;
+    c->attn.softcap = d->attn_softcap;
+    c->attn.n_q_max = INT32_MAX;
+    c->kernels.attention = lathe_fused_attention;
+    c->kernels.user = &c->attn;
+}
+
 lathe_status lathe_context_new(const lathe_model *model, const lathe_context_params *params,
                                lathe_context **context, lathe_error *err) {
     lathe_context_params p = lathe_context_params_default();
@@ -96,10 +109,8 @@ lathe_status lathe_context_new(const lathe_model *model, const lathe_context_par
     if (c == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a context");
     c->model = model;
-    if (model->packed != NULL && p.flash != 0)
-        c->kernels = p.exact ? &model->kernels_exact : &model->kernels;
-    else if (model->packed != NULL)
-        c->kernels = &model->kernels_explicit;
+    if (model->cpu != NULL)
+        choose_kernels(c, &p);
     c->params = p;
     c->params.policy = NULL;
     c->n_ctx = p.n_ctx;

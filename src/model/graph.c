@@ -136,7 +136,7 @@ static lathe_status build(lathe_context *c, lathe_graph *g, lathe_error *err) {
         .n_tokens = T,
         .n_seqs = 1,
         .kv = &kv,
-        .kernels = c->kernels,
+        .kernels = &c->kernels,
     };
     if (g->key.taps != 0) {
         b.tap = tap_keep;

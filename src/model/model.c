@@ -159,8 +159,10 @@ static lathe_status pack_weights(lathe_model *m, lathe_error *err) {
         return lathe_fail(err, LATHE_ERR_ARG,
                           "LATHE_CPU=%s: this build and processor do not have it; ggml and scalar always are",
                           name);
-    if (cpu == NULL || m->n_devices != 1 || !lathe_device_is_cpu(m->devices[0]) ||
-        !lathe_gguf_is_mapped(m->gguf))
+    if (cpu == NULL || m->n_devices != 1 || !lathe_device_is_cpu(m->devices[0]))
+        return LATHE_OK;
+    m->cpu = cpu;
+    if (!lathe_gguf_is_mapped(m->gguf))
         return LATHE_OK;
     size_t n = 0;
     struct ggml_tensor *t;
@@ -175,12 +177,6 @@ static lathe_status pack_weights(lathe_model *m, lathe_error *err) {
         if (data >= begin && data < end && !only_looked_up)
             status = lathe_packed_set_add(m->packed, t, true, err);
     }
-    m->attn = m->attn_exact = (lathe_attention_op){cpu, m->desc.attn_scale, m->desc.attn_softcap, 63};
-    m->attn_exact.n_q_max = INT32_MAX;
-    m->kernels = m->kernels_exact =
-        (lathe_kernels){.linear = lathe_packed_linear, .attention = lathe_fused_attention, .user = &m->attn};
-    m->kernels_exact.user = &m->attn_exact;
-    m->kernels_explicit.linear = lathe_packed_linear;
     return status;
 }
 

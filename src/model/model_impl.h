@@ -23,10 +23,8 @@ struct lathe_model {
     int32_t n_devices;
     int32_t layer_device[LATHE_DESC_LAYERS_MAX];
     lathe_weight_store weights;
-    lathe_packed_set *packed;             /* what our kernels multiply; NULL: ggml does it all */
-    lathe_kernels kernels, kernels_exact; /* for contexts; empty where packed is NULL */
-    lathe_kernels kernels_explicit;       /* without attention */
-    lathe_attention_op attn, attn_exact;  /* what their attention is given */
+    lathe_packed_set *packed; /* what our kernels multiply; NULL: ggml does it all */
+    const lathe_cpu *cpu;     /* with which kernels; NULL likewise */
     lathe_gelu_kind gelu;
     bool float_weights; /* some matrix is f32, f16 or bf16: rows of a batch depend on its size (engine.md 6.6)
                          */
@@ -100,7 +98,8 @@ struct lathe_context {
     lathe_kv_store kv;
     lathe_graph graphs[LATHE_GRAPH_SLOTS + 1]; /* the last one is for batches above LATHE_GRAPH_SMALL */
     uint64_t clock;
-    const lathe_kernels *kernels;
+    lathe_kernels kernels; /* empty where ggml does it all */
+    lathe_attention_op attn; /* what their attention is given */
     lathe_tap_list taps;
     bool (*cancel)(void *user);
     void *cancel_user;

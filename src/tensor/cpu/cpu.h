@@ -13,6 +13,7 @@
 #define LATHE_TENSOR_CPU_CPU_H
 
 #include "lathe/base.h"
+#include "tensor/cpu/attention_args.h"
 
 typedef enum lathe_packed_type {
     LATHE_PACKED_Q4_0,
@@ -48,23 +49,6 @@ typedef struct lathe_activation {
     int32_t unused;
 } lathe_activation;
 
-enum { LATHE_ATTENTION_DH_MAX = 256, LATHE_ATTENTION_GROUP_MAX = 16 };
-
-/* Attention of n_q rows over n_kv cached ones. Strides of q are in floats, of caches in bytes. */
-typedef struct lathe_attention_args {
-    int64_t n_q, n_kv, n_head, n_head_kv; /* n_head a multiple of n_head_kv, of at most GROUP_MAX times */
-    int64_t dh;                           /* of keys and values; a multiple of 16, at most DH_MAX */
-    const float *q;
-    int64_t q_row, q_head;
-    const uint8_t *k, *v; /* half or float */
-    size_t k_row, k_head, v_row, v_head;
-    bool k_half, v_half;
-    const uint16_t *mask; /* half: added to the scores; -infinity: not seen, whatever the row holds */
-    int64_t mask_stride;
-    float scale, softcap; /* softcap 0: none */
-    float *out;           /* [n_q, n_head, dh] */
-} lathe_attention_args;
-
 /* One instruction set. */
 typedef struct lathe_cpu {
     const char *name; /* "scalar", "avx2", "avxvnni", "avx512" */
@@ -79,11 +63,7 @@ typedef struct lathe_cpu {
      * writes past n_rows. */
     void (*matmul)(const lathe_packed *w, const void *x, int64_t n_x, float *y, int64_t ldy,
                    int64_t group_first, int64_t group_end);
-    /* softmax(scale q k + mask) v for the KV heads [head_first, head_end): keys and values of a block of rows
-     * are converted once for all heads of a group and up to 16 queries. Accumulates in f32. A query's bits
-     * depend neither on n_q nor on threads, nor on unseen rows at the end; sets differ in the last bits. A
-     * query that sees nothing gets zeros. */
-    void (*attention)(const lathe_attention_args *args, int64_t head_first, int64_t head_end);
+    const struct lathe_attention_set *attention; /* attention_set.h */
 } lathe_cpu;
 
 extern const lathe_cpu lathe_cpu_scalar;

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "tensor/cpu/attention_set.h"
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/cpuid.h"
 #include "tensor/cpu/dot_avx2.h"
@@ -9,10 +10,8 @@
 
 #include "tensor/cpu/matmul_tmpl.h"
 
-#include "tensor/cpu/attention_tmpl.h"
-
 static bool is_usable(void) {
     return cpuid_has_avxvnni();
 }
 
-const lathe_cpu lathe_cpu_avxvnni = {"avxvnni", is_usable, quantise, matmul, attention};
+const lathe_cpu lathe_cpu_avxvnni = {"avxvnni", is_usable, quantise, matmul, &lathe_attention_avx2};

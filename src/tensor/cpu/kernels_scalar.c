@@ -2,16 +2,15 @@
 #include <math.h>
 #include <string.h>
 
+#include "tensor/cpu/attention_set.h"
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/dot_scalar.h"
 #include "tensor/cpu/simd_scalar.h"
 
 #include "tensor/cpu/matmul_tmpl.h"
 
-#include "tensor/cpu/attention_tmpl.h"
-
 static bool is_usable(void) {
     return true;
 }
 
-const lathe_cpu lathe_cpu_scalar = {"scalar", is_usable, quantise, matmul, attention};
+const lathe_cpu lathe_cpu_scalar = {"scalar", is_usable, quantise, matmul, &lathe_attention_scalar};
