@@ -67,10 +67,12 @@ static lathe_attention_args args_of(struct ggml_tensor *const *src) {
     return a;
 }
 
-/* Whether a step is worth cutting into chunks: several, and few tiles for several threads. */
-static bool may_split(const lathe_attention_args *a) {
-    return lathe_attention_n_chunks(a) > 1 &&
-           lathe_attention_n_tiles(a) * a->n_head_kv <= LATHE_ATTENTION_SPLIT_MAX;
+/* Room that a short step takes at most for its queries: they are read again for every block. */
+enum { SHORT_FLOATS = 1 << 16 };
+
+/* Whether all rows of the step are worked on together. */
+static bool is_short(const lathe_attention_args *a) {
+    return lathe_attention_n_tiles(a) == 1 && lathe_attention_part(a, a->n_head_kv) <= SHORT_FLOATS;
 }
 
 static layout layout_of(const lathe_attention_args *a, bool lse, bool mass) {
@@ -82,10 +84,9 @@ static layout layout_of(const lathe_attention_args *a, bool lse, bool mass) {
     if (mass) {
         l.mass = l.end;
         l.end += a->n_head * a->n_kv;
-    } else if (may_split(a)) {
+    } else if (is_short(a)) { /* one part more than there are chunks, and two at least */
         l.parts = l.end;
-        l.end += lathe_attention_n_tiles(a) * a->n_head_kv * lathe_attention_n_chunks(a) *
-                 (int64_t) lathe_attention_part(a);
+        l.end += (lathe_attention_n_chunks(a) + 1) * (int64_t) lathe_attention_part(a, a->n_head_kv);
     }
     return l;
 }
@@ -109,19 +110,25 @@ static void run_tiles(const lathe_attention_set *set, const lathe_attention_args
         set->tile(a, i / n, (n - 1 - i % n) * rows);
 }
 
-/* Chunks in even shares; who finishes a tile's last one merges them in their order. */
+/* Pieces of some heads and one chunk in even shares; who finishes the last chunk of some heads merges them.
+ */
 static void run_chunks(lathe_attention_op *op, const lathe_attention_args *a, float *parts, int ith,
                        int nth) {
     const lathe_attention_set *set = op->cpu->attention;
-    int64_t rows = lathe_attention_tile_rows(a), n_tiles = lathe_attention_n_tiles(a),
-            n_chunks = lathe_attention_n_chunks(a), n = n_tiles * a->n_head_kv * n_chunks;
-    size_t stride = lathe_attention_part(a);
+    int64_t n_chunks = lathe_attention_n_chunks(a), n_splits = (nth + n_chunks - 1) / n_chunks;
+    n_splits = n_splits < a->n_head_kv ? n_splits : a->n_head_kv;
+    n_splits = n_splits < LATHE_ATTENTION_SPLIT_MAX ? n_splits : LATHE_ATTENTION_SPLIT_MAX;
+    int64_t n = n_splits * n_chunks;
+    size_t per_head = lathe_attention_part(a, 1);
     for (int64_t i = n * ith / nth; i < n * (ith + 1) / nth; i++) {
-        int64_t tile = i / n_chunks, h = tile / n_tiles, t = tile % n_tiles * rows;
-        set->chunk(a, h, t, i % n_chunks, parts + (size_t) i * stride);
-        if (atomic_fetch_add(&op->done[tile], 1) + 1 == n_chunks) {
-            set->merge(a, h, t, parts + (size_t) (tile * n_chunks) * stride, stride);
-            atomic_store(&op->done[tile], 0);
+        int64_t split = i / n_chunks, h0 = a->n_head_kv * split / n_splits,
+                h1 = a->n_head_kv * (split + 1) / n_splits;
+        size_t stride = per_head * (size_t) (h1 - h0);
+        float *own = parts + per_head * (size_t) (h0 * (n_chunks + 1)); /* its chunks' parts, and one more */
+        set->chunk(a, h0, h1, i % n_chunks, own + stride * (size_t) (i % n_chunks));
+        if (atomic_fetch_add(&op->done[split], 1) + 1 == n_chunks) {
+            set->merge(a, h0, h1, own, stride, own + stride * (size_t) n_chunks);
+            atomic_store(&op->done[split], 0);
         }
     }
 }
@@ -138,7 +145,9 @@ static void attend(lathe_attention_op *op, struct ggml_tensor *dst, bool lse, bo
     a.mass = l.mass > 0 ? data + l.mass : NULL;
     if (mass)
         run_heads(op->cpu->attention, &a, ith, nth);
-    else if (l.parts > 0 && lathe_attention_n_tiles(&a) * a.n_head_kv % nth != 0)
+    else if (l.parts > 0 && nth == 1)
+        op->cpu->attention->heads(&a, 0, a.n_head_kv, data + l.parts);
+    else if (l.parts > 0)
         run_chunks(op, &a, data + l.parts, ith, nth);
     else
         run_tiles(op->cpu->attention, &a, ith, nth);

@@ -1,7 +1,9 @@
 /* attention_set.h - fused attention as an instruction set offers it, and how a step is cut into pieces.
  *
- * A tile is one KV head and up to lathe_attention_tile_rows() rows of the step. A tile is computed whole, or
- * chunk by chunk with the parts merged afterwards: the bits are the same. */
+ * A long step is cut into tiles: one KV head and up to lathe_attention_tile_rows() rows, computed whole. A
+ * short one (at most so many rows) is computed for several heads at once, block after block, so that the
+ * cache is read as it lies; by one thread whole, by several chunk by chunk with the parts merged in order.
+ * The bits are the same. */
 #ifndef LATHE_TENSOR_CPU_ATTENTION_SET_H
 #define LATHE_TENSOR_CPU_ATTENTION_SET_H
 
@@ -15,12 +17,13 @@ enum {
 
 typedef struct lathe_attention_set {
     void (*tile)(const lathe_attention_args *a, int64_t head_kv, int64_t row_first);
-    /* Writes a part of lathe_attention_part() floats. Not with mass. */
-    void (*chunk)(const lathe_attention_args *a, int64_t head_kv, int64_t row_first, int64_t chunk,
-                  float *part);
-    /* From all chunks' parts, `stride` floats apart. */
-    void (*merge)(const lathe_attention_args *a, int64_t head_kv, int64_t row_first, const float *parts,
-                  size_t stride);
+    /* All rows of a short step, KV heads [h0, h1). room: two parts. Not with mass. */
+    void (*heads)(const lathe_attention_args *a, int64_t h0, int64_t h1, float *room);
+    /* The same in pieces: a part, and the result from all chunks' parts, `stride` floats apart. room: one
+     * part. */
+    void (*chunk)(const lathe_attention_args *a, int64_t h0, int64_t h1, int64_t chunk, float *part);
+    void (*merge)(const lathe_attention_args *a, int64_t h0, int64_t h1, float *parts, size_t stride,
+                  float *room);
 } lathe_attention_set;
 
 extern const lathe_attention_set lathe_attention_scalar;
@@ -39,9 +42,10 @@ static inline int64_t lathe_attention_n_tiles(const lathe_attention_args *a) { /
 static inline int64_t lathe_attention_n_chunks(const lathe_attention_args *a) {
     return (a->n_kv + LATHE_ATTENTION_CHUNK - 1) / LATHE_ATTENTION_CHUNK;
 }
-static inline size_t lathe_attention_part(const lathe_attention_args *a) {
-    int64_t rows = lathe_attention_tile_rows(a), group = a->n_head / a->n_head_kv;
-    return (size_t) ((a->n_q < rows ? a->n_q : rows) * group * (2 + (a->dv + 15) / 16 * 16));
+/* Floats of a short step's part for n_heads KV heads. */
+static inline size_t lathe_attention_part(const lathe_attention_args *a, int64_t n_heads) {
+    int64_t group = a->n_head / a->n_head_kv;
+    return (size_t) (n_heads * a->n_q * group * (2 + (a->dv + 15) / 16 * 16));
 }
 
 #endif

@@ -11,25 +11,44 @@
 
 enum { BLOCK = LATHE_ATTENTION_BLOCK, TILE_MAX = LATHE_ATTENTION_TILE_MAX, WIDTH = LATHE_ATTENTION_DH_MAX };
 
-/* Where the queries of a tile stand: largest score, sum, and unnormalised result. */
-typedef struct attn_state {
-    float m[TILE_MAX], l[TILE_MAX];
-    float o[TILE_MAX * WIDTH] __attribute__((aligned(64)));
-} attn_state;
-
+/* A block of entries of one KV head, and the queries that see some of it. */
 typedef struct attn_block {
-    int32_t row[BLOCK];                                  /* cache rows of the entries */
-    int n;                                               /* entries */
-    bool strange;                                        /* some value is NaN or infinite */
+    const uint8_t *k_row[BLOCK],
+        *v_row[BLOCK]; /* places after the last entry repeat it, and are never seen */
+    int n;             /* entries */
     float k[BLOCK * WIDTH] __attribute__((aligned(64))); /* [dk, BLOCK] */
     float v[BLOCK * WIDTH] __attribute__((aligned(64))); /* [BLOCK, dv rounded up to 16] */
     float s[TILE_MAX * BLOCK] __attribute__((aligned(64)));
     float add[BLOCK] __attribute__((aligned(64)));
-    /* Queries of the tile that see something here. */
     const float *q[TILE_MAX];
     float *p[TILE_MAX], *o[TILE_MAX];
     int n_active;
+    /* Rows of the block to come, asked for while this one is worked on. */
+    const uint8_t *ahead[2 * BLOCK];
+    int n_ahead;
+    size_t ahead_bytes[2]; /* of a row of keys, of values */
 } attn_block;
+
+/* What a row of the step sees: entries of [first, end); from entry `cut` on there are holes, and the rest is
+ * taken as a list. plain: whatever is seen is seen without addition. */
+typedef struct attn_view {
+    int64_t first, end, cut;
+    bool plain;
+} attn_view;
+
+/* KV heads [h0, h1) and rows [t0, t1) of the step. */
+typedef struct attn_tile {
+    const lathe_attention_args *a;
+    int64_t h0, h1, t0, t1;
+    int64_t group, width;
+    int64_t first, end; /* entries that some row takes by block */
+    attn_view view[TILE_MAX];
+} attn_tile;
+
+/* Where queries stand: largest score, sum, and unnormalised result. */
+typedef struct attn_state {
+    float *m, *l, *o; /* [heads, rows, group], o times width */
+} attn_state;
 
 /* --- Elementary functions ------------------------------------------------------------------------ */
 
@@ -109,44 +128,57 @@ ALWAYS vf load_tail(const lathe_kv_type type, const uint8_t *row, int64_t d, int
     return load16(type, bytes, 0);
 }
 
-ALWAYS void load_keys(const lathe_kv_type type, const uint8_t *base, size_t stride, int64_t dk,
-                      attn_block *b) {
-    for (int e0 = 0; e0 < BLOCK; e0 += 16)
-        for (int64_t d = 0; d < dk; d += 16) {
-            int n_d = dk - d < 16 ? (int) (dk - d) : 16;
-            vf r[16];
-            for (int i = 0; i < 16; i++) {
-                const uint8_t *row = base + (size_t) b->row[e0 + i] * stride;
-                r[i] = n_d == 16 ? load16(type, row, d) : load_tail(type, row, d, n_d);
-            }
-            vf_transpose(r);
-            for (int i = 0; i < n_d; i++)
-                vf_store(b->k + (d + i) * BLOCK + e0, r[i]);
-        }
+/* Asks for some of the rows to come. */
+ALWAYS void look_ahead(attn_block *b, int n) {
+    for (int i = 0; i < n && b->n_ahead > 0; i++) {
+        const uint8_t *p = b->ahead[--b->n_ahead];
+        for (size_t j = 0; j < b->ahead_bytes[b->n_ahead & 1]; j += 64)
+            __builtin_prefetch(p + j);
+    }
 }
 
-ALWAYS void load_values(const lathe_kv_type type, const uint8_t *base, size_t stride, int64_t dv,
-                        attn_block *b) {
-    const int64_t width = (dv + 15) / 16 * 16;
-    vf poison = vf_set1(0.0f);
-    for (int e = 0; e < b->n; e++) {
-        const uint8_t *row = base + (size_t) b->row[e] * stride;
-        for (int64_t d = 0; d < dv; d += 16) {
-            vf x = dv - d < 16 ? load_tail(type, row, d, dv - d) : load16(type, row, d);
-            poison = vf_fma(x, vf_set1(0.0f), poison);
-            vf_store(b->v + e * width + d, x);
+ALWAYS void load_keys(const lathe_kv_type type, int64_t dk, attn_block *b) {
+    for (int e0 = 0; e0 < BLOCK; e0 += 16) {
+        const uint8_t *const *row = b->k_row + e0;
+        float *out = b->k + e0;
+        int64_t d = 0;
+        vf r[16];
+        for (; d + 16 <= dk; d += 16) {
+            for (int i = 0; i < 16; i++)
+                r[i] = load16(type, row[i], d);
+            vf_transpose(r);
+            for (int i = 0; i < 16; i++)
+                vf_store(out + (d + i) * BLOCK, r[i]);
         }
+        if (d < dk) {
+            for (int i = 0; i < 16; i++)
+                r[i] = load_tail(type, row[i], d, dk - d);
+            vf_transpose(r);
+            for (int i = 0; i < dk - d; i++)
+                vf_store(out + (d + i) * BLOCK, r[i]);
+        }
+        look_ahead(b, 8);
     }
-    b->strange = vf_any_nan(poison, poison);
+}
+
+ALWAYS void load_values(const lathe_kv_type type, int64_t dv, attn_block *b) {
+    const int64_t width = (dv + 15) / 16 * 16;
+    for (int e = 0; e < b->n; e++) {
+        int64_t d = 0;
+        for (; d + 16 <= dv; d += 16)
+            vf_store(b->v + e * width + d, load16(type, b->v_row[e], d));
+        if (d < dv)
+            vf_store(b->v + e * width + d, load_tail(type, b->v_row[e], d, dv - d));
+    }
 }
 
 /* One function of each cache type, so that the type is a constant inside. */
 #define LOADERS(name, type)                                                                                  \
-    static void keys_##name(const uint8_t *base, size_t stride, int64_t dk, attn_block *b) {                 \
-        load_keys(type, base, stride, dk, b);                                                                \
+    static void keys_##name(int64_t dk, attn_block *b) {                                                     \
+        load_keys(type, dk, b);                                                                              \
     }                                                                                                        \
-    static void values_##name(const uint8_t *base, size_t stride, int64_t dv, attn_block *b) {               \
-        load_values(type, base, stride, dv, b);                                                              \
+    static void values_##name(int64_t dv, attn_block *b) {                                                   \
+        load_values(type, dv, b);                                                                            \
     }
 LOADERS(f32, LATHE_KV_F32)
 LOADERS(f16, LATHE_KV_F16)
@@ -155,82 +187,99 @@ LOADERS(q8_0, LATHE_KV_Q8_0)
 LOADERS(q4_0, LATHE_KV_Q4_0)
 #undef LOADERS
 
-typedef void (*loader)(const uint8_t *base, size_t stride, int64_t width, attn_block *b);
+typedef void (*loader)(int64_t width, attn_block *b);
 static const loader key_loaders[LATHE_KV_TYPES] = {keys_f32, keys_f16, keys_bf16, keys_q8_0, keys_q4_0};
 static const loader value_loaders[LATHE_KV_TYPES] = {values_f32, values_f16, values_bf16, values_q8_0,
                                                      values_q4_0};
 
-/* Cache rows of the entries from e0 on; places after the last entry repeat it, and are never seen. */
-static void find_rows(const lathe_attention_args *a, int64_t h, int64_t e0, int32_t *row, int n) {
-    int i = 0;
+/* --- Rows and what is seen ----------------------------------------------------------------------- */
+
+/* Cache rows of entries e0 to e0 + n - 1. */
+static void find_rows(const lathe_attention_args *a, int64_t h, int64_t e0, int n, int32_t *row) {
     if (a->rows != NULL) {
         memcpy(row, a->rows + h * a->rows_head + e0, (size_t) n * sizeof *row);
-        i = n;
-    } else if (a->ranges != NULL) {
-        int64_t before = 0;
-        for (int32_t r = 0; r < a->n_ranges && i < n; before += a->ranges[r++].n)
-            for (; i < n && e0 + i < before + a->ranges[r].n; i++)
-                row[i] = (int32_t) (a->ranges[r].first + e0 + i - before);
-    } else {
-        for (; i < n; i++)
-            row[i] = (int32_t) (e0 + i);
+        return;
     }
-    for (; i < BLOCK; i++)
-        row[i] = i > 0 ? row[i - 1] : 0;
+    int i = 0;
+    int64_t before = 0;
+    for (int32_t r = 0; r < a->n_ranges && i < n; before += a->ranges[r++].n)
+        for (; i < n && e0 + i < before + a->ranges[r].n; i++)
+            row[i] = (int32_t) (a->ranges[r].first + e0 + i - before);
+    for (; i < n; i++)
+        row[i] = (int32_t) (e0 + i);
 }
 
-/* The next block's bytes of this head are asked for while this one is worked on. */
-static void prefetch_block(const lathe_attention_args *a, const int32_t *row, int n, int64_t h) {
-    size_t n_k = type_offset(a->k_type, a->dk), n_v = type_offset(a->v_type, a->dv);
-    for (int i = 0; i < n; i++) {
-        const uint8_t *k = a->k + (size_t) row[i] * a->k_row + (size_t) h * a->k_head;
-        const uint8_t *v = a->v + (size_t) row[i] * a->v_row + (size_t) h * a->v_head;
-        for (size_t j = 0; j < n_k; j += 64)
-            __builtin_prefetch(k + j);
-        for (size_t j = 0; j < n_v; j += 64)
-            __builtin_prefetch(v + j);
+static void set_rows(const lathe_attention_args *a, int64_t h, const int32_t *row, int n, attn_block *b) {
+    const uint8_t *k = a->k + (size_t) h * a->k_head, *v = a->v + (size_t) h * a->v_head;
+    b->n = n;
+    for (int i = 0; i < BLOCK; i++) {
+        size_t r = (size_t) row[i < n ? i : n - 1];
+        b->k_row[i] = k + r * a->k_row;
+        b->v_row[i] = v + r * a->v_row;
     }
 }
 
-/* --- What is seen -------------------------------------------------------------------------------- */
+static bool is_hidden(const lathe_attention_args *a, int64_t t, int64_t e) {
+    return a->mask != NULL && e >= a->mask_first && a->mask[t * a->mask_stride + e - a->mask_first] == 0xfc00;
+}
+
+/* Blocks that are seen without holes are taken by entry, by all rows of the step together. Behind the first
+ * hole what a row sees is taken as if it lay there without one: a row's bits do not depend on what others
+ * hold in between (nodes of a token tree, other sequences). */
+static attn_view view_of(const lathe_attention_args *a, int64_t t) {
+    attn_view v = {.first = 0, .end = a->n_kv, .cut = INT64_MAX, .plain = true};
+    if (a->seen != NULL) {
+        v.first = a->seen[2 * t] > 0 ? a->seen[2 * t] : 0;
+        v.end = a->seen[2 * t + 1] < a->n_kv ? a->seen[2 * t + 1] : a->n_kv;
+    }
+    while (v.end > v.first && is_hidden(a, t, v.end - 1))
+        v.end--;
+    while (v.first < v.end && is_hidden(a, t, v.first))
+        v.first++;
+    int64_t from = a->mask_first > v.first ? a->mask_first : v.first;
+    if (a->mask == NULL || from >= v.end)
+        return v;
+    const uint16_t *mask = a->mask + t * a->mask_stride - a->mask_first;
+    for (int64_t e0 = from; e0 < v.end; e0 += 1024) {
+        int64_t e1 = v.end - e0 < 1024 ? v.end : e0 + 1024;
+        uint16_t any = 0, hole = 0;
+        for (int64_t e = e0; e < e1; e++) {
+            any |= mask[e];
+            hole |= (uint16_t) (mask[e] == 0xfc00);
+        }
+        if (hole != 0) {
+            while (mask[e0] != 0xfc00)
+                any |= mask[e0++];
+            v.cut = e0 / BLOCK * BLOCK;
+            v.plain = false;
+            return v;
+        }
+        v.plain = v.plain && any == 0;
+    }
+    return v;
+}
+
+static float added(const lathe_attention_args *a, int64_t t, int64_t e) {
+    return a->mask != NULL && e >= a->mask_first
+               ? lathe_half_to_float(a->mask[t * a->mask_stride + e - a->mask_first])
+               : 0.0f;
+}
 
 enum { SEES_NONE, SEES_ALL, SEES_SOME };
 
-/* What row t of the step adds to the scores of the block's entries. */
-static int find_mask(const lathe_attention_args *a, int64_t t, int64_t e0, int n, float *add) {
-    int first = 0, end = n;
-    if (a->seen != NULL) {
-        int64_t lo = a->seen[2 * t] - e0, hi = a->seen[2 * t + 1] - e0;
-        first = lo > n ? n : lo > 0 ? (int) lo : 0;
-        end = hi < first ? first : hi < n ? (int) hi : n;
-    }
-    if (first == end)
+static int sees(const attn_view *v, int64_t e0, int n) {
+    if (e0 >= v->cut || e0 >= v->end || e0 + n <= v->first)
         return SEES_NONE;
-    int from = a->mask == NULL ? end : a->mask_first > e0 + first ? (int) (a->mask_first - e0) : first;
-    if (from >= end && first == 0 && end == BLOCK)
-        return SEES_ALL;
-    bool some = false, plain = first == 0 && end == BLOCK;
-    if (from <= 0 && end == BLOCK) {
-        const uint16_t *mask = a->mask + t * a->mask_stride + e0 - a->mask_first;
-        some = false;
-        uint16_t any = 0, all = 0xffff;
-        for (int i = 0; i < BLOCK; i += 16)
-            vf_store(add + i, vf_half((const uint8_t *) (mask + i)));
-        for (int i = first; i < BLOCK; i++) {
-            any = (uint16_t) (any | mask[i]);
-            all = (uint16_t) (all & (mask[i] == 0xfc00 ? 0xffff : 0));
-        }
-        for (int i = 0; i < first; i++)
-            add[i] = -INFINITY;
-        return all != 0 ? SEES_NONE : any == 0 && plain ? SEES_ALL : SEES_SOME;
-    }
-    for (int i = 0; i < BLOCK; i++) {
-        add[i] = i < first || i >= end ? -INFINITY
-                 : i < from            ? 0.0f
-                            : lathe_half_to_float(a->mask[t * a->mask_stride + e0 + i - a->mask_first]);
-        some = some || add[i] > -INFINITY || isnan(add[i]);
-    }
-    return some ? SEES_SOME : SEES_NONE;
+    return v->plain && n == BLOCK && v->first <= e0 && v->end >= e0 + n ? SEES_ALL : SEES_SOME;
+}
+
+/* What row t adds to the scores of the block's entries. */
+static void find_mask(const lathe_attention_args *a, const attn_view *v, int64_t t, int64_t e0, int n,
+                      float *add) {
+    for (int i = 0; i < BLOCK; i++)
+        add[i] = i >= n || e0 + i < v->first || e0 + i >= v->end ? -INFINITY
+                 : v->plain                                      ? 0.0f
+                                                                 : added(a, t, e0 + i);
 }
 
 /* --- Products ------------------------------------------------------------------------------------ */
@@ -286,7 +335,16 @@ static void scores(const attn_block *b, int64_t dk) {
     }
 }
 
-/* o += p v for n queries and lanes * 16 columns from d on. */
+/* o += p v for n queries and lanes * 16 columns from d on. Rows of weight 0 are left out one by one where the
+ * result would not be finite: they may hold anything. */
+static void value_rows_one_by_one(const attn_block *b, int i, int64_t d, int64_t n, int64_t width) {
+    for (int e = 0; e < b->n; e++) {
+        float p = b->p[i][e];
+        for (int64_t c = d; c < d + n && !(p >= 0.0f && p <= 0.0f); c += 16)
+            vf_store(b->o[i] + c, vf_fma(vf_set1(p), vf_load(b->v + e * width + c), vf_load(b->o[i] + c)));
+    }
+}
+
 ALWAYS void value_tile(const int n, const int lanes, const attn_block *b, int i0, int64_t d, int64_t width) {
     vf sum[VALUE_TILE][VALUE_LANES];
     const float *p[VALUE_TILE], *v = b->v + d;
@@ -305,9 +363,17 @@ ALWAYS void value_tile(const int n, const int lanes, const attn_block *b, int i0
                 sum[i][j] = vf_fma(x, value[j], sum[i][j]);
         }
     }
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        vf poison = vf_set1(0.0f);
+        for (int j = 0; j < lanes; j++)
+            poison = vf_fma(sum[i][j], vf_set1(0.0f), poison);
+        if (vf_any_nan(poison, poison)) {
+            value_rows_one_by_one(b, i0 + i, d, 16 * lanes, width);
+            continue;
+        }
         for (int j = 0; j < lanes; j++)
             vf_store(b->o[i0 + i] + d + 16 * j, sum[i][j]);
+    }
 }
 
 ALWAYS void value_columns(const int lanes, const attn_block *b, int64_t d, int64_t width) {
@@ -335,20 +401,7 @@ ALWAYS void value_columns(const int lanes, const attn_block *b, int64_t d, int64
     }
 }
 
-/* Rows of weight 0 are left out one by one where the block holds values that are not finite. */
-static void values_one_by_one(const attn_block *b, int64_t width) {
-    for (int i = 0; i < b->n_active; i++)
-        for (int e = 0; e < b->n; e++)
-            for (int64_t d = 0; d < width && !(b->p[i][e] >= 0.0f && b->p[i][e] <= 0.0f); d += 16)
-                vf_store(b->o[i] + d,
-                         vf_fma(vf_set1(b->p[i][e]), vf_load(b->v + e * width + d), vf_load(b->o[i] + d)));
-}
-
 static void values(const attn_block *b, int64_t width) {
-    if (b->strange) {
-        values_one_by_one(b, width);
-        return;
-    }
     int64_t d = 0;
     for (; d + 16 * VALUE_LANES <= width; d += 16 * VALUE_LANES)
         value_columns(VALUE_LANES, b, d, width);
@@ -413,66 +466,170 @@ static void soften(const lathe_attention_args *a, int64_t head, int sees, const 
     *l += vf_sum(sum);
 }
 
-typedef struct attn_tile {
-    const lathe_attention_args *a;
-    int64_t h, t0, t1; /* KV head; rows of the step */
-    int64_t group, width;
-} attn_tile;
+/* The state of head h's queries. */
+static attn_state state_of(const attn_tile *t, const attn_state *all, int64_t h) {
+    int64_t at = (h - t->h0) * (t->t1 - t->t0) * t->group;
+    return (attn_state){all->m + at, all->l + at, all->o + at * t->width};
+}
 
-/* The tile's queries that see something of the block; keys are read where there are any. */
-static bool look(const attn_tile *t, attn_block *b, attn_state *state, int64_t e0, int64_t e1, int *sees) {
+static void add_query(const attn_tile *t, attn_block *b, int64_t h, int64_t i, int64_t g,
+                      const attn_state *state) {
+    int64_t query = (i - t->t0) * t->group + g;
+    b->q[b->n_active] = t->a->q + i * t->a->q_row + (h * t->group + g) * t->a->q_head;
+    b->p[b->n_active] = b->s + query * BLOCK;
+    b->o[b->n_active++] = state->o + query * t->width;
+}
+
+/* Weights of one query's scores, and what they do to its state. */
+static void weigh(const attn_tile *t, attn_block *b, int64_t h, int64_t i, int64_t g, int how,
+                  const attn_state *state) {
+    int64_t query = (i - t->t0) * t->group + g;
+    soften(t->a, h * t->group + g, how, b->add, b->s + query * BLOCK, &state->m[query], &state->l[query],
+           state->o + query * t->width, t->width);
+}
+
+/* Entries [e0, e0 + n) for all rows that see some of them without holes. */
+static void attend_block(const attn_tile *t, attn_block *b, int64_t h, int64_t e0, int n,
+                         const attn_state *all) {
     const lathe_attention_args *a = t->a;
-    b->n = e1 - e0 < BLOCK ? (int) (e1 - e0) : BLOCK;
+    attn_state state = state_of(t, all, h);
     b->n_active = 0;
-    for (int64_t i = t->t0; i < t->t1; i++) {
-        int at = sees[i - t->t0] = find_mask(a, i, e0, b->n, b->add);
-        for (int64_t g = 0; g < t->group && at != SEES_NONE; g++) {
-            int64_t query = (i - t->t0) * t->group + g;
-            b->q[b->n_active] = a->q + i * a->q_row + (t->h * t->group + g) * a->q_head;
-            b->p[b->n_active] = b->s + query * BLOCK;
-            b->o[b->n_active++] = state != NULL ? state->o + query * t->width : NULL;
-        }
-    }
-    return b->n_active > 0;
-}
-
-static void block_scores(const attn_tile *t, attn_block *b, int64_t e0) {
-    const lathe_attention_args *a = t->a;
-    find_rows(a, t->h, e0, b->row, b->n);
-    key_loaders[a->k_type](a->k + (size_t) t->h * a->k_head, a->k_row, a->dk, b);
-    scores(b, a->dk);
-}
-
-static void attend_block(const attn_tile *t, attn_block *b, attn_state *state, int64_t e0, int64_t e1) {
-    const lathe_attention_args *a = t->a;
-    int sees[TILE_MAX];
-    if (!look(t, b, state, e0, e1, sees))
+    for (int64_t i = t->t0; i < t->t1; i++)
+        for (int64_t g = 0; g < t->group && sees(&t->view[i - t->t0], e0, n) != SEES_NONE; g++)
+            add_query(t, b, h, i, g, &state);
+    if (b->n_active == 0)
         return;
-    block_scores(t, b, e0);
-    if (e1 > e0 + BLOCK) {
-        int32_t next[BLOCK];
-        int n = e1 - e0 - BLOCK < BLOCK ? (int) (e1 - e0 - BLOCK) : BLOCK;
-        find_rows(a, t->h, e0 + BLOCK, next, n);
-        prefetch_block(a, next, n, t->h);
-    }
+    int32_t row[BLOCK];
+    find_rows(a, h, e0, n, row);
+    set_rows(a, h, row, n, b);
+    key_loaders[a->k_type](a->dk, b);
+    scores(b, a->dk);
+    look_ahead(b, 2 * BLOCK);
     for (int64_t i = t->t0; i < t->t1; i++) {
-        if (sees[i - t->t0] == SEES_SOME)
-            (void) find_mask(a, i, e0, b->n, b->add);
-        for (int64_t g = 0; g < t->group && sees[i - t->t0] != SEES_NONE; g++) {
-            int64_t query = (i - t->t0) * t->group + g;
-            soften(a, t->h * t->group + g, sees[i - t->t0], b->add, b->s + query * BLOCK, &state->m[query],
-                   &state->l[query], state->o + query * t->width, t->width);
+        const attn_view *v = &t->view[i - t->t0];
+        int how = sees(v, e0, n);
+        if (how == SEES_SOME)
+            find_mask(a, v, i, e0, n, b->add);
+        for (int64_t g = 0; g < t->group && how != SEES_NONE; g++)
+            weigh(t, b, h, i, g, how, &state);
+    }
+    value_loaders[a->v_type](a->dv, b);
+    values(b, t->width);
+}
+
+/* A cursor over what a row sees behind its cut: position p in a row without holes is entry e. */
+typedef struct attn_cursor {
+    int64_t p, e;
+} attn_cursor;
+
+/* The next entries of a list, at most BLOCK of those before position p1. */
+static int next_entries(const attn_tile *t, int64_t i, attn_cursor *at, int64_t p1, int64_t *entry) {
+    const attn_view *v = &t->view[i - t->t0];
+    int n = 0;
+    for (; n < BLOCK && at->p < p1 && at->e < v->end; at->e++)
+        if (!is_hidden(t->a, i, at->e)) {
+            entry[n++] = at->e;
+            at->p++;
+        }
+    return n;
+}
+
+/* Scores of row i with listed entries. */
+static void list_scores(const attn_tile *t, attn_block *b, int64_t h, int64_t i, const int64_t *entry, int n,
+                        const attn_state *state) {
+    int32_t row[BLOCK];
+    for (int j = 0; j < BLOCK; j++)
+        b->add[j] = j < n ? added(t->a, i, entry[j]) : -INFINITY;
+    for (int j = 0; j < n; j++)
+        find_rows(t->a, h, entry[j], 1, &row[j]);
+    set_rows(t->a, h, row, n, b);
+    b->n_active = 0;
+    for (int64_t g = 0; g < t->group; g++)
+        add_query(t, b, h, i, g, state);
+    key_loaders[t->a->k_type](t->a->dk, b);
+    scores(b, t->a->dk);
+}
+
+/* Row i's positions [p0, p1), behind its cut. */
+static void attend_list(const attn_tile *t, attn_block *b, int64_t i, int64_t p0, int64_t p1,
+                        const attn_state *all) {
+    int64_t entry[BLOCK], cut = t->view[i - t->t0].cut;
+    attn_cursor at = {cut > t->view[i - t->t0].first ? cut : t->view[i - t->t0].first, 0};
+    at.e = at.p;
+    while (at.p < p0 && next_entries(t, i, &at, p0, entry) > 0)
+        ;
+    /* The first block ends where it would in a row without holes. */
+    for (int64_t stop = at.p / BLOCK * BLOCK + BLOCK; at.p < p1; stop += BLOCK) {
+        int n = next_entries(t, i, &at, stop < p1 ? stop : p1, entry);
+        if (n == 0)
+            return;
+        for (int64_t h = t->h0; h < t->h1; h++) {
+            attn_state state = state_of(t, all, h);
+            list_scores(t, b, h, i, entry, n, &state);
+            for (int64_t g = 0; g < t->group; g++)
+                weigh(t, b, h, i, g, SEES_SOME, &state);
+            value_loaders[t->a->v_type](t->a->dv, b);
+            values(b, t->width);
         }
     }
-    value_loaders[a->v_type](a->v + (size_t) t->h * a->v_head, a->v_row, a->dv, b);
-    values(b, t->width);
+}
+
+/* The rows of the block after e0 are asked for, in as many parts as there are heads. */
+static void plan_ahead(const attn_tile *t, attn_block *b, int64_t h, int64_t e0, int64_t e1) {
+    const lathe_attention_args *a = t->a;
+    int64_t n_heads = t->h1 - t->h0, i0 = BLOCK * (h - t->h0) / n_heads,
+            i1 = BLOCK * (h - t->h0 + 1) / n_heads;
+    int32_t row[BLOCK];
+    b->n_ahead = 0;
+    if (e0 + BLOCK + i1 > e1)
+        return;
+    find_rows(a, h, e0 + BLOCK + i0, (int) (i1 - i0), row);
+    for (int64_t i = i1 - i0; i-- > 0;) {
+        b->ahead[b->n_ahead++] = a->k + (size_t) row[i] * a->k_row + (size_t) t->h0 * a->k_head;
+        b->ahead[b->n_ahead++] = a->v + (size_t) row[i] * a->v_row + (size_t) t->h0 * a->v_head;
+    }
+    b->ahead_bytes[0] = (size_t) n_heads * type_offset(a->k_type, a->dk);
+    b->ahead_bytes[1] = (size_t) n_heads * type_offset(a->v_type, a->dv);
 }
 
 /* --- Chunks -------------------------------------------------------------------------------------- */
 
-/* Part p (m, l, o) of a query joins m, l, o. */
-static void merge(float *m, float *l, float *o, float part_m, float part_l, const float *part_o,
-                  int64_t width) {
+static int64_t n_queries(const attn_tile *t) {
+    return (t->h1 - t->h0) * (t->t1 - t->t0) * t->group;
+}
+
+static attn_state state_in(float *memory, const attn_tile *t) {
+    int64_t n = n_queries(t);
+    return (attn_state){memory, memory + n, memory + 2 * n};
+}
+
+static void begin(const attn_tile *t, const attn_state *s) {
+    int64_t n = n_queries(t);
+    for (int64_t i = 0; i < n; i++) {
+        s->m[i] = -INFINITY;
+        s->l[i] = 0.0f;
+    }
+    memset(s->o, 0, (size_t) (n * t->width) * sizeof *s->o);
+}
+
+static void attend_chunk(const attn_tile *t, attn_block *b, int64_t c, const attn_state *state) {
+    int64_t c0 = c * LATHE_ATTENTION_CHUNK, c1 = c0 + LATHE_ATTENTION_CHUNK;
+    int64_t n_kv = t->a->n_kv, e1 = c1 < t->end ? c1 : t->end;
+    begin(t, state);
+    for (int64_t e0 = c0 > t->first ? c0 : t->first; e0 < e1; e0 += BLOCK)
+        for (int64_t h = t->h0; h < t->h1; h++) {
+            plan_ahead(t, b, h, e0, t->end);
+            attend_block(t, b, h, e0, n_kv - e0 < BLOCK ? (int) (n_kv - e0) : BLOCK, state);
+        }
+    b->n_ahead = 0;
+    for (int64_t i = t->t0; i < t->t1; i++)
+        if (t->view[i - t->t0].cut < c1)
+            attend_list(t, b, i, c0, c1, state);
+}
+
+/* Part p joins the sum. */
+static void merge_one(float *m, float *l, float *o, float part_m, float part_l, const float *part_o,
+                      int64_t width) {
     if (isnan(part_l)) {
         *l = NAN;
         return;
@@ -487,116 +644,169 @@ static void merge(float *m, float *l, float *o, float part_m, float part_l, cons
         vf_store(o + d, vf_fma(vf_load(o + d), vf_set1(old), vf_mul(vf_load(part_o + d), vf_set1(new))));
 }
 
-static void begin(attn_state *s, int64_t n, int64_t width) {
-    for (int64_t i = 0; i < n; i++) {
-        s->m[i] = -INFINITY;
-        s->l[i] = 0.0f;
-    }
-    memset(s->o, 0, (size_t) (n * width) * sizeof *s->o);
+static void merge_into(const attn_tile *t, const attn_state *sum, const attn_state *part) {
+    int64_t n = n_queries(t);
+    for (int64_t i = 0; i < n; i++)
+        merge_one(&sum->m[i], &sum->l[i], sum->o + i * t->width, part->m[i], part->l[i],
+                  part->o + i * t->width, t->width);
 }
 
-static void finish(const attn_tile *t, const attn_state *s) {
+static void finish(const attn_tile *t, const attn_state *all) {
     const lathe_attention_args *a = t->a;
-    for (int64_t i = t->t0; i < t->t1; i++)
-        for (int64_t g = 0; g < t->group; g++) {
-            int64_t query = (i - t->t0) * t->group + g, head = t->h * t->group + g;
-            float m = s->m[query], l = s->l[query], shrink = 1.0f,
-                  *out = a->out + (i * a->n_head + head) * a->dv;
-            if (a->sinks != NULL) {
-                float top = a->sinks[head] > m ? a->sinks[head] : m;
-                shrink = m > -INFINITY ? exp_one(m - top) : 0.0f;
-                l = l * shrink + exp_one(a->sinks[head] - top);
-                m = top;
+    int64_t query = 0;
+    for (int64_t h = t->h0; h < t->h1; h++)
+        for (int64_t i = t->t0; i < t->t1; i++)
+            for (int64_t g = 0; g < t->group; g++, query++) {
+                int64_t head = h * t->group + g;
+                float m = all->m[query], l = all->l[query], shrink = 1.0f;
+                float *out = a->out + (i * a->n_head + head) * a->dv;
+                if (a->sinks != NULL) {
+                    float top = a->sinks[head] > m ? a->sinks[head] : m;
+                    shrink = m > -INFINITY ? exp_one(m - top) : 0.0f;
+                    l = l * shrink + exp_one(a->sinks[head] - top);
+                    m = top;
+                }
+                float inverse = l > 0.0f ? shrink / l : l;
+                for (int64_t d = 0; d < a->dv; d++)
+                    out[d] = all->o[query * t->width + d] * inverse;
+                if (a->lse != NULL)
+                    a->lse[i * a->n_head + head] = l > 0.0f ? m + logf(l) : isnan(l) ? NAN : -INFINITY;
             }
-            float inverse = l > 0.0f ? shrink / l : l;
-            for (int64_t d = 0; d < a->dv; d++)
-                out[d] = s->o[query * t->width + d] * inverse;
-            if (a->lse != NULL)
-                a->lse[i * a->n_head + head] = l > 0.0f ? m + logf(l) : isnan(l) ? NAN : -INFINITY;
+}
+
+static void tile_of(const lathe_attention_args *a, int64_t h0, int64_t h1, int64_t t0, attn_tile *t) {
+    int64_t rows = lathe_attention_tile_rows(a);
+    t->a = a;
+    t->h0 = h0;
+    t->h1 = h1;
+    t->t0 = t0;
+    t->t1 = a->n_q - t0 < rows ? a->n_q : t0 + rows;
+    t->group = a->n_head / a->n_head_kv;
+    t->width = (a->dv + 15) / 16 * 16;
+    t->first = a->n_kv;
+    t->end = 0;
+    for (int64_t i = t->t0; i < t->t1; i++) {
+        attn_view *v = &t->view[i - t->t0];
+        *v = view_of(a, i);
+        int64_t end = v->end < v->cut ? v->end : v->cut;
+        if (v->first < end) {
+            t->first = v->first < t->first ? v->first : t->first;
+            t->end = end > t->end ? end : t->end;
         }
+    }
+    t->first = t->first / BLOCK * BLOCK;
 }
 
-static attn_tile tile_of(const lathe_attention_args *a, int64_t h, int64_t t0) {
-    int64_t group = a->n_head / a->n_head_kv, rows = lathe_attention_tile_rows(a);
-    return (attn_tile){.a = a,
-                       .h = h,
-                       .t0 = t0,
-                       .t1 = a->n_q - t0 < rows ? a->n_q : t0 + rows,
-                       .group = group,
-                       .width = (a->dv + 15) / 16 * 16};
+/* --- Sums of weights ----------------------------------------------------------------------------- */
+
+static void weights_of(const attn_tile *t, const attn_block *b, int64_t h, int64_t i, int64_t g, int how,
+                       float *p) {
+    const lathe_attention_args *a = t->a;
+    int64_t head = h * t->group + g;
+    const float *s = b->s + ((i - t->t0) * t->group + g) * BLOCK;
+    float lse = a->lse[i * a->n_head + head];
+    for (int j = 0; j < BLOCK; j += 16) {
+        vf x = finish_scores(a, vf_load(s + j), a->slopes != NULL ? a->slopes[head] : 1.0f, how, b->add + j);
+        x = vf_sub(x, vf_set1(lse > -INFINITY ? lse : 0.0f));
+        /* Rounding may carry a weight of 1 over it, where exp_neg does not go. */
+        vf_store(p + j, exp_neg(vf_if_less(vf_set1(0.0f), x, vf_set1(0.0f), x)));
+    }
 }
 
-/* Sums of the weights that entries get, once the queries' lse are known. */
+/* Adds the weights that the tile's queries give, once their lse are known. */
 static void add_mass(const attn_tile *t, attn_block *b) {
     const lathe_attention_args *a = t->a;
-    int sees[TILE_MAX];
+    float nowhere[1];
+    const attn_state none = {nowhere, nowhere, nowhere};
+    attn_block *const block = b;
+    float p[BLOCK];
     for (int64_t e0 = 0; e0 < a->n_kv; e0 += BLOCK) {
-        if (!look(t, b, NULL, e0, a->n_kv, sees))
+        int n = a->n_kv - e0 < BLOCK ? (int) (a->n_kv - e0) : BLOCK;
+        int32_t row[BLOCK];
+        find_rows(a, t->h0, e0, n, row);
+        set_rows(a, t->h0, row, n, block);
+        block->n_active = 0;
+        for (int64_t i = t->t0; i < t->t1; i++)
+            for (int64_t g = 0; g < t->group && sees(&t->view[i - t->t0], e0, n) != SEES_NONE; g++)
+                add_query(t, block, t->h0, i, g, &none);
+        if (block->n_active == 0)
             continue;
-        block_scores(t, b, e0);
+        key_loaders[a->k_type](a->dk, block);
+        scores(block, a->dk);
         for (int64_t i = t->t0; i < t->t1; i++) {
-            if (sees[i - t->t0] == SEES_SOME)
-                (void) find_mask(a, i, e0, b->n, b->add);
-            for (int64_t g = 0; g < t->group && sees[i - t->t0] != SEES_NONE; g++) {
-                int64_t head = t->h * t->group + g;
-                float *s = b->s + ((i - t->t0) * t->group + g) * BLOCK, lse = a->lse[i * a->n_head + head];
-                for (int j = 0; j < BLOCK; j += 16) {
-                    vf x = finish_scores(a, vf_load(s + j), a->slopes != NULL ? a->slopes[head] : 1.0f,
-                                         sees[i - t->t0], b->add + j);
-                    x = vf_sub(x, vf_set1(lse > -INFINITY ? lse : 0.0f));
-                    /* Rounding may carry a weight of 1 over it, where exp_neg does not go. */
-                    vf_store(s + j, exp_neg(vf_if_less(vf_set1(0.0f), x, vf_set1(0.0f), x)));
-                }
-                for (int e = 0; e < b->n; e++)
-                    a->mass[head * a->n_kv + e0 + e] += s[e];
+            int how = sees(&t->view[i - t->t0], e0, n);
+            if (how == SEES_SOME)
+                find_mask(a, &t->view[i - t->t0], i, e0, n, block->add);
+            for (int64_t g = 0; g < t->group && how != SEES_NONE; g++) {
+                weights_of(t, block, t->h0, i, g, how, p);
+                for (int e = 0; e < n; e++)
+                    a->mass[(t->h0 * t->group + g) * a->n_kv + e0 + e] += p[e];
+            }
+        }
+    }
+    for (int64_t i = t->t0; i < t->t1; i++) {
+        int64_t entry[BLOCK], first = t->view[i - t->t0].first, cut = t->view[i - t->t0].cut;
+        attn_cursor at = {0, cut > first ? cut : first};
+        for (int n; cut < a->n_kv && (n = next_entries(t, i, &at, a->n_kv, entry)) > 0;) {
+            list_scores(t, block, t->h0, i, entry, n, &none);
+            for (int64_t g = 0; g < t->group; g++) {
+                weights_of(t, block, t->h0, i, g, SEES_SOME, p);
+                for (int j = 0; j < n; j++)
+                    a->mass[(t->h0 * t->group + g) * a->n_kv + entry[j]] += p[j];
             }
         }
     }
 }
 
+/* --- The set's functions ------------------------------------------------------------------------- */
+
 static void whole_tile(const lathe_attention_args *a, int64_t h, int64_t t0) {
-    attn_state sum, part;
+    float memory[2][TILE_MAX * (WIDTH + 2)];
+    attn_tile t;
     attn_block b;
-    attn_tile t = tile_of(a, h, t0);
-    int64_t n = (t.t1 - t.t0) * t.group;
-    begin(&sum, n, t.width);
-    for (int64_t c0 = 0; c0 < a->n_kv; c0 += LATHE_ATTENTION_CHUNK) {
-        int64_t c1 = a->n_kv - c0 < LATHE_ATTENTION_CHUNK ? a->n_kv : c0 + LATHE_ATTENTION_CHUNK;
-        begin(&part, n, t.width);
-        for (int64_t e0 = c0; e0 < c1; e0 += BLOCK)
-            attend_block(&t, &b, &part, e0, c1);
-        for (int64_t i = 0; i < n; i++)
-            merge(&sum.m[i], &sum.l[i], sum.o + i * t.width, part.m[i], part.l[i], part.o + i * t.width,
-                  t.width);
+    tile_of(a, h, h + 1, t0, &t);
+    attn_state sum = state_in(memory[0], &t), part = state_in(memory[1], &t);
+    begin(&t, &sum);
+    for (int64_t c = 0; c < lathe_attention_n_chunks(a); c++) {
+        attend_chunk(&t, &b, c, &part);
+        merge_into(&t, &sum, &part);
     }
     finish(&t, &sum);
     if (a->mass != NULL)
         add_mass(&t, &b);
 }
 
-static void chunk_of_tile(const lathe_attention_args *a, int64_t h, int64_t t0, int64_t chunk, float *out) {
-    attn_state part;
+static void chunks_of_heads(const lathe_attention_args *a, int64_t h0, int64_t h1, int64_t chunk,
+                            float *parts) {
+    attn_tile t;
     attn_block b;
-    attn_tile t = tile_of(a, h, t0);
-    int64_t n = (t.t1 - t.t0) * t.group, c0 = chunk * LATHE_ATTENTION_CHUNK;
-    int64_t c1 = a->n_kv - c0 < LATHE_ATTENTION_CHUNK ? a->n_kv : c0 + LATHE_ATTENTION_CHUNK;
-    begin(&part, n, t.width);
-    for (int64_t e0 = c0; e0 < c1; e0 += BLOCK)
-        attend_block(&t, &b, &part, e0, c1);
-    memcpy(out, part.m, (size_t) n * sizeof *out);
-    memcpy(out + n, part.l, (size_t) n * sizeof *out);
-    memcpy(out + 2 * n, part.o, (size_t) (n * t.width) * sizeof *out);
+    tile_of(a, h0, h1, 0, &t);
+    attn_state part = state_in(parts, &t);
+    attend_chunk(&t, &b, chunk, &part);
 }
 
-static void merge_chunks(const lathe_attention_args *a, int64_t h, int64_t t0, const float *parts,
-                         size_t stride) {
-    attn_state sum;
-    attn_tile t = tile_of(a, h, t0);
-    int64_t n = (t.t1 - t.t0) * t.group;
-    begin(&sum, n, t.width);
-    for (int64_t c = 0; c < lathe_attention_n_chunks(a); c++, parts += stride)
-        for (int64_t i = 0; i < n; i++)
-            merge(&sum.m[i], &sum.l[i], sum.o + i * t.width, parts[i], parts[n + i],
-                  parts + 2 * n + i * t.width, t.width);
+static void merge_heads(const lathe_attention_args *a, int64_t h0, int64_t h1, float *parts, size_t stride,
+                        float *room) {
+    attn_tile t;
+    tile_of(a, h0, h1, 0, &t);
+    attn_state sum = state_in(room, &t);
+    begin(&t, &sum);
+    for (int64_t c = 0; c < lathe_attention_n_chunks(a); c++) {
+        attn_state part = state_in(parts + (size_t) c * stride, &t);
+        merge_into(&t, &sum, &part);
+    }
+    finish(&t, &sum);
+}
+
+static void all_heads(const lathe_attention_args *a, int64_t h0, int64_t h1, float *room) {
+    attn_tile t;
+    attn_block b;
+    tile_of(a, h0, h1, 0, &t);
+    attn_state sum = state_in(room, &t), part = state_in(room + lathe_attention_part(a, h1 - h0), &t);
+    begin(&t, &sum);
+    for (int64_t c = 0; c < lathe_attention_n_chunks(a); c++) {
+        attend_chunk(&t, &b, c, &part);
+        merge_into(&t, &sum, &part);
+    }
     finish(&t, &sum);
 }
