@@ -113,12 +113,50 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_tokens_write(const char *path, cons
                                                           int32_t n_vocab, const uint8_t *tokenizer_hash,
                                                           lathe_error *err);
 
+/** true for a file that begins like a token file. */
+LATHE_API bool lathe_tokens_is_file(const char *path);
+
+/** Text files to make token files of. A file is cut into documents at `separator`; without one in it, at its
+ * chapters ("CHAPTER ", "Chapter " at the beginning of three lines or more), else every 2000 lines. */
+typedef struct lathe_train_texts {
+    const char *const *paths; /**< [n_paths] */
+    const int32_t
+        *repeats; /**< [n_paths] how often the documents of each stand in the training file; NULL: once */
+    size_t n_paths;
+    const char *tokenizer; /**< a GGUF file, or "bpe" (NULL), "bytes", "char": learned from the texts */
+    int32_t n_vocab;       /**< of "bpe"; 0: 2048 */
+    double hold_out;       /**< the last share of each file's documents is kept for evaluation */
+    const char *separator; /**< NULL: none */
+    uint64_t seed;         /**< of the documents' order */
+    const char *folder; /**< gets train.ltok, held-out.ltok, data.json, tokenizer.gguf where one is learned */
+    lathe_logger logger;
+    lathe_progress progress;
+} lathe_train_texts;
+
+typedef struct lathe_train_texts_result {
+    char train[4096], eval[4096], tokenizer[4096]; /**< paths; eval "": nothing was held out */
+    uint64_t n_train, n_eval, n_documents, n_bytes;
+} lathe_train_texts_result;
+
+/** Makes the files, or finds those that were made of the same texts with the same settings. Each document
+ * begins with BOS where the tokenizer has one. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_train_prepare(const lathe_train_texts *params,
+                                                           lathe_train_texts_result *result,
+                                                           lathe_error *err);
+
 /** Element i of epoch's pseudo-random permutation of 0 .. n - 1, without memory. */
 LATHE_API uint64_t lathe_permuted(uint64_t seed, uint32_t epoch, uint64_t n, uint64_t i);
 /** First token of the window that example `index` of the stream of epochs is; n_tokens > ctx. */
 LATHE_API uint64_t lathe_window_at(uint64_t seed, uint64_t n_tokens, int32_t ctx, uint64_t index);
 
 /* --- Training ------------------------------------------------------------------------------------ */
+
+/** Tensors whose names match take this optimiser. */
+typedef struct lathe_train_group {
+    const char *match; /**< "blk.*.(attn_v|attn_output|ffn_*).weight": * ? [abc] (one|two) */
+    lathe_optim optim;
+    double lr; /**< peak; 0: the run's */
+} lathe_train_group;
 
 typedef struct lathe_train_params {
     size_t struct_size;
@@ -132,13 +170,18 @@ typedef struct lathe_train_params {
     double z_loss;          /**< weight of the squared log-partition; 0: none */
     double label_smoothing; /**< in [0, 1) */
     const char *family;
-    const char *name; /**< general.name; NULL: none */
+    const char *shape; /**< "1M", "10M", ...: what the numbers below, where 0, are taken from; NULL: none */
+    const char *name;  /**< general.name; NULL: none */
     /** Without `init`; n_ctx, the tokens of a sequence, also with it. */
     int32_t n_layer, n_embd, n_head, n_head_kv, n_ff, n_ctx;
     bool tied;
     int32_t rows, accum;       /**< sequences in a micro-batch; micro-batches in a step */
     lathe_optim matrix, other; /**< hidden matrices; everything else */
     double lr, lr_other;       /**< peaks; lr_other 0: lr */
+    /** [n_groups] before those two; the first that matches wins. Vectors and embeddings that a pattern for an
+     * optimiser of matrices happens to match pass it by. */
+    const lathe_train_group *groups;
+    size_t n_groups;
     lathe_schedule schedule;
     double clip; /**< of the global gradient norm; 0: none */
     double ema;  /**< 0: none */
@@ -146,7 +189,8 @@ typedef struct lathe_train_params {
     int32_t eval_every, save_every, keep;
     double max_seconds; /**< saves and stops after so long; 0: never */
     int32_t n_threads;
-    bool resume; /**< go on from the newest complete checkpoint in output, if any */
+    bool resume;      /**< go on from the newest complete checkpoint in output, if any */
+    bool must_resume; /**< INPUT where there is none */
     lathe_logger logger;
     lathe_progress progress;
 } lathe_train_params;
@@ -163,6 +207,23 @@ typedef struct lathe_train_result {
 /** Trains; writes output/metrics.jsonl, output/checkpoint-N/ and, at the end, output/model.gguf. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_train_run(const lathe_train_params *params,
                                                        lathe_train_result *result, lathe_error *err);
+
+/** What a run would do with a tensor. */
+typedef struct lathe_train_tensor {
+    const char *name;
+    int32_t n_dims;
+    int64_t ne[4];     /**< columns first */
+    const char *group; /**< its pattern, "matrix" or "other" */
+    lathe_optim optim;
+    double lr;
+    size_t state_bytes;
+} lathe_train_tensor;
+
+/** Sees each tensor of the run; nothing is trained or written. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_train_list(const lathe_train_params *params,
+                                                        void (*see)(void *user,
+                                                                    const lathe_train_tensor *tensor),
+                                                        void *user, lathe_error *err);
 
 #ifdef __cplusplus
 }

@@ -24,6 +24,7 @@ typedef struct lathe_cli {
     size_t n_positional;
     const char *verb;
     const struct lathe_config *config; /* of --config, for structured sections (base/config.h); NULL: none */
+    const char *config_path;
 } lathe_cli;
 
 typedef struct lathe_verb {

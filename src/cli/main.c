@@ -257,6 +257,7 @@ static int with_verb(const lathe_verb *verb, int argc, char **argv) {
         cli.positional = parsed.positional;
         cli.n_positional = parsed.n_positional;
         cli.config = parsed.config;
+        cli.config_path = lathe_options_peek(argc, argv, "config");
         if (!st && common.print_config) {
             lathe_buf text;
             lathe_buf_init(&text, 1 << 20);

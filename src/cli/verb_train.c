@@ -1,27 +1,22 @@
 /* verb_train.c - `lathe train`: a model from a token file. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/text.h"
-#include "cli/cli.h"
-#include "lathe/train.h"
+#include "cli/train_args.h"
 
-typedef struct train_args {
-    bool unused;
-    const char *data, *eval, *tokenizer, *init, *distill, *output, *family, *name;
-    int64_t layers, embd, heads, heads_kv, ff, ctx, batch, accum, steps, warmup, seed, eval_every, save_every,
-        keep, threads;
-    int32_t optimizer, other, schedule, ns;
-    double lr, lr_other, weight_decay, decay, clip, ema, max_time, distill_weight, z_loss, label_smoothing;
-    bool untied, fresh, original_scale;
-} train_args;
-
-static const char *const optimizers[] = {"sgd", "signsgd", "lion", "adamw", "muon", "shampoo", "soap", NULL};
+const char *const lathe_train_optimizers[] = {"sgd",  "signsgd", "lion", "adamw",
+                                              "muon", "shampoo", "soap", NULL};
+const char *const lathe_train_schedules[] = {"constant", "cosine", "linear", "wsd", "wsd-linear", NULL};
+const char *const lathe_train_ns[] = {"jordan5", "you5", "polar5", "polar8", "cubic", "svd", NULL};
 static const char *const others[] = {"sgd", "signsgd", "lion", "adamw", NULL};
-static const char *const schedules[] = {"constant", "cosine", "linear", "wsd", "wsd-linear", NULL};
-static const char *const orthogonalisers[] = {"jordan5", "you5", "polar5", "polar8", "cubic", "svd", NULL};
+static const char *const batch_names[] = {"batch-size", NULL};
+static const char *const family_names[] = {"arch", NULL};
 
-#define AT(field) .offset = offsetof(train_args, field)
+#define AT(field)   .offset = offsetof(train_args, field)
+#define SEEN(field) .seen_offset = offsetof(train_args, seen.field)
 #define COUNT(flag, field, low, high, shown, text, heading)                                                  \
     {                                                                                                        \
         .name = flag, .group = heading, .arg = "N", .kind = LATHE_OPTION_INT, AT(field), .min = low,         \
@@ -40,53 +35,136 @@ static const char *const orthogonalisers[] = {"jordan5", "you5", "polar5", "pola
         .choices = list, .default_text = shown, .help = text                                                 \
     }
 
+#define COUNT_S(flag, field, low, high, shown, text, heading)                                                \
+    {                                                                                                        \
+        .name = flag, .group = heading, .arg = "N", .kind = LATHE_OPTION_INT, AT(field), SEEN(field),        \
+        .min = low, .max = high, .default_text = shown, .help = text                                         \
+    }
+#define NUMBER_S(flag, field, low, high, shown, text, heading)                                               \
+    {                                                                                                        \
+        .name = flag, .group = heading, .arg = "X", .kind = LATHE_OPTION_REAL, AT(field), SEEN(field),       \
+        .min = low, .max = high, .default_text = shown, .help = text, .percent = true                        \
+    }
+#define PATH_S(flag, field, text, heading)                                                                   \
+    {                                                                                                        \
+        .name = flag, .group = heading, .arg = "FILE", .kind = LATHE_OPTION_FILE, AT(field), SEEN(field),    \
+        .help = text                                                                                         \
+    }
+
 static const lathe_option options[] = {
-    PATH("data", data, "token file to learn from", "data"),
-    PATH("eval", eval, "token file to evaluate on", "data"),
-    PATH("tokenizer", tokenizer, "GGUF whose tokenizer the model carries", "data"),
+    {.name = "data",
+     .group = "data",
+     .arg = "FILE,...",
+     .kind = LATHE_OPTION_LIST,
+     AT(data),
+     SEEN(data),
+     .repeat = true,
+     .help = "a token file, or text files (repeat the option or separate by commas)"},
+    PATH_S("eval", eval, "token file to evaluate on", "data"),
+    {.name = "tokenizer",
+     .group = "data",
+     .arg = "FILE|char|bytes|bpe",
+     .kind = LATHE_OPTION_FILE,
+     AT(tokenizer),
+     SEEN(tokenizer),
+     .default_text = "bpe for texts",
+     .help = "GGUF whose tokenizer the model carries, or the kind that is learned from the texts"},
+    COUNT("vocab", vocab, 0, 1 << 22, "2048", "tokens of a learned bpe tokenizer", "data"),
+    NUMBER_S("hold-out", hold_out, 0, 0.9, "5%", "(texts) end of each file that is evaluated on, not learned",
+             "data"),
+    {.name = "separator",
+     .group = "data",
+     .arg = "TEXT",
+     .kind = LATHE_OPTION_TEXT,
+     AT(separator),
+     SEEN(separator),
+     .default_text = "<|endoftext|>",
+     .help = "(texts) what stands between documents; files without it: chapters, or 2000 lines each"},
+    {.name = "data-repeat",
+     .group = "data",
+     .arg = "N,...",
+     .kind = LATHE_OPTION_LIST,
+     AT(repeats),
+     .help = "(texts) how often the documents of each file are used in a pass"},
     {.name = "output",
      .short_name = "o",
      .group = "data",
      .arg = "FOLDER",
      .kind = LATHE_OPTION_FILE,
      AT(output),
-     .help = "folder of the run: checkpoints, metrics.jsonl, model.gguf"},
-    PATH("init", init, "GGUF to begin with: its shape, weights and tokenizer; the model options are not used",
-         "model"),
+     .help = "folder of the run: checkpoints, metrics.jsonl, model.gguf, report.html"},
+    PATH_S("init", init,
+           "GGUF to begin with: its shape, weights and tokenizer; the model options are not used", "model"),
     {.name = "family",
+     .aliases = family_names,
      .group = "model",
      .arg = "NAME",
      .kind = LATHE_OPTION_TEXT,
      AT(family),
+     SEEN(family),
      .default_text = "llama",
      .help = "architecture"},
+    {.name = "shape",
+     .group = "model",
+     .arg = "1M|10M|100M|...",
+     .kind = LATHE_OPTION_TEXT,
+     AT(shape),
+     SEEN(shape),
+     .help = "sizes by name, as in `lathe synth`; the options below win"},
     {.name = "name",
      .group = "model",
      .arg = "TEXT",
      .kind = LATHE_OPTION_TEXT,
      AT(name),
+     SEEN(name),
      .help = "name written into the model"},
-    COUNT("layers", layers, 1, 1024, "4", "blocks", "model"),
-    COUNT("embd", embd, 8, 65536, "192", "width", "model"),
-    COUNT("heads", heads, 1, 1024, "6", "attention heads", "model"),
-    COUNT("heads-kv", heads_kv, 0, 1024, "3", "key and value heads; 0: as many as heads", "model"),
-    COUNT("ff", ff, 8, 1 << 20, "512", "width of the feed-forward part", "model"),
-    COUNT("ctx", ctx, 2, 65536, "256", "tokens of a sequence", "model"),
+    COUNT_S("layers", layers, 1, 1024, "4", "blocks", "model"),
+    COUNT_S("embd", embd, 8, 65536, "192", "width", "model"),
+    COUNT_S("heads", heads, 1, 1024, "6", "attention heads", "model"),
+    COUNT_S("heads-kv", heads_kv, 0, 1024, "3", "key and value heads; 0: as many as heads", "model"),
+    COUNT_S("ff", ff, 8, 1 << 20, "512", "width of the feed-forward part", "model"),
+    {.name = "ctx",
+     .short_name = "c",
+     .group = "model",
+     .arg = "N",
+     .kind = LATHE_OPTION_INT,
+     AT(ctx),
+     SEEN(ctx),
+     .min = 2,
+     .max = 65536,
+     .default_text = "256",
+     .help = "tokens of a sequence"},
     {.name = "untied",
      .group = "model",
      .kind = LATHE_OPTION_FLAG,
      AT(untied),
+     SEEN(untied),
      .help = "an output matrix of its own"},
-    COUNT("batch", batch, 1, 4096, "8", "sequences in a micro-batch", "run"),
+    {.name = "batch",
+     .short_name = "b",
+     .aliases = batch_names,
+     .group = "run",
+     .arg = "N",
+     .kind = LATHE_OPTION_INT,
+     AT(batch),
+     .min = 1,
+     .max = 4096,
+     .default_text = "8",
+     .help = "sequences in a micro-batch"},
     COUNT("accum", accum, 1, 65536, "1", "micro-batches in a step", "run"),
     COUNT("steps", steps, 1, 1e12, "1000", "steps of the whole run", "run"),
     NUMBER("max-time", max_time, 0, 1e9, "0", "seconds after which the run saves and stops; 0: never", "run"),
+    {.name = "resume",
+     .group = "run",
+     .kind = LATHE_OPTION_FLAG,
+     AT(resume),
+     .help = "go on from the folder's newest checkpoint, and fail where there is none [if there is one]"},
     {.name = "fresh",
      .group = "run",
      .kind = LATHE_OPTION_FLAG,
      AT(fresh),
      .help = "begin anew instead of resuming from the folder"},
-    COUNT("seed", seed, 0, 9e15, "1", "of weights and data order", "run"),
+    COUNT_S("seed", seed, 0, 9e15, "1", "of weights and data order", "run"),
     {.name = "threads",
      .short_name = "t",
      .group = "run",
@@ -101,30 +179,53 @@ static const lathe_option options[] = {
     COUNT("eval-every", eval_every, 0, 1e9, "50", "steps between evaluations", "run"),
     COUNT("save-every", save_every, 0, 1e9, "100", "steps between checkpoints", "run"),
     COUNT("keep", keep, 1, 4096, "3", "checkpoints that are kept", "run"),
-    PICK("optimizer", optimizer, optimizers, "muon", "of hidden matrices", "optimiser"),
+    {.name = "optimizer",
+     .group = "optimiser",
+     .arg = "NAME",
+     .kind = LATHE_OPTION_CHOICE,
+     AT(optimizer),
+     SEEN(optimizer),
+     .choices = lathe_train_optimizers,
+     .default_text = "muon",
+     .help = "of hidden matrices"},
+    PICK("muon", muon, lathe_train_presets, "all", "the matrices that Muon takes; the others take adamw",
+         "optimiser"),
     PICK("other", other, others, "adamw", "of embeddings, head and vectors", "optimiser"),
-    NUMBER("lr", lr, 0, 1e6, "0.004", "peak learning rate", "optimiser"),
-    NUMBER("lr-other", lr_other, 0, 1e6, "as --lr", "peak learning rate of embeddings, head and vectors",
-           "optimiser"),
-    NUMBER("weight-decay", weight_decay, 0, 100, "0.1", "decoupled; vectors are not decayed", "optimiser"),
-    PICK("ns", ns, orthogonalisers, "jordan5", "how Muon orthogonalises", "optimiser"),
+    NUMBER_S("lr", lr, 0, 1e6, "0.004", "peak learning rate", "optimiser"),
+    NUMBER_S("lr-other", lr_other, 0, 1e6, "as --lr", "peak learning rate of embeddings, head and vectors",
+             "optimiser"),
+    NUMBER_S("weight-decay", weight_decay, 0, 100, "0.1", "decoupled; vectors are not decayed", "optimiser"),
+    PICK("ns", ns, lathe_train_ns, "jordan5", "how Muon orthogonalises", "optimiser"),
     {.name = "original-scale",
      .group = "optimiser",
      .kind = LATHE_OPTION_FLAG,
      AT(original_scale),
      .help = "Muon: scale by sqrt(max(1, rows/cols)), for rates about 0.02"},
-    PICK("schedule", schedule, schedules, "wsd", "of the learning rate", "optimiser"),
-    COUNT("warmup", warmup, 0, 1e9, "50", "steps of linear rise", "optimiser"),
+    {.name = "schedule",
+     .group = "optimiser",
+     .arg = "NAME",
+     .kind = LATHE_OPTION_CHOICE,
+     AT(schedule),
+     SEEN(schedule),
+     .choices = lathe_train_schedules,
+     .default_text = "wsd",
+     .help = "of the learning rate"},
+    {.name = "list-groups",
+     .group = "optimiser",
+     .kind = LATHE_OPTION_FLAG,
+     AT(list_groups),
+     .help = "print each tensor with its optimiser, rate and state, and stop"},
+    COUNT_S("warmup", warmup, 0, 1e9, "50", "steps of linear rise", "optimiser"),
     NUMBER("decay", decay, 0, 1, "0.3", "share of the steps in which wsd falls", "optimiser"),
-    NUMBER("clip", clip, 0, 1e9, "1", "of the global gradient norm; 0: none", "optimiser"),
+    NUMBER_S("clip", clip, 0, 1e9, "1", "of the global gradient norm; 0: none", "optimiser"),
     PATH("distill", distill, "GGUF of a teacher with the same vocabulary", "objective"),
     NUMBER("distill-weight", distill_weight, 0, 1, "0.5",
            "share of KL(teacher || model); the rest is cross entropy", "objective"),
     NUMBER("z-loss", z_loss, 0, 1e3, "0", "weight of the squared log-partition (1e-4 is usual)", "objective"),
     NUMBER("label-smoothing", label_smoothing, 0, 0.999, "0",
            "share of the target spread over the vocabulary", "objective"),
-    NUMBER("ema", ema, 0, 0.999999, "0", "average of the weights that the final model takes; 0: none",
-           "optimiser"),
+    NUMBER_S("ema", ema, 0, 0.999999, "0", "average of the weights that the final model takes; 0: none",
+             "optimiser"),
 };
 static const lathe_option *const tables[] = {options};
 static const size_t n_options[] = {LATHE_LEN(options)};
@@ -154,16 +255,17 @@ static void defaults(void *arguments) {
                                              .weight_decay = 0.1,
                                              .decay = p.schedule.decay,
                                              .clip = p.clip,
-                                             .distill_weight = p.distill_weight};
+                                             .distill_weight = p.distill_weight,
+                                             .hold_out = 0.05,
+                                             .separator = "<|endoftext|>"};
 }
 
-static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err) {
-    const train_args *a = arguments;
-    if (cli->n_positional != 0)
-        return lathe_fail(err, LATHE_ERR_ARG, "unexpected argument '%s'; want options only",
-                          cli->positional[0]);
-    if (a->data == NULL || a->output == NULL)
-        return lathe_fail(err, LATHE_ERR_ARG, "--data and --output are needed");
+/* Sizes that were not given come from the shape, where one is named. */
+static int32_t size_of(const train_args *a, int64_t value, bool seen) {
+    return a->shape != NULL && !seen ? 0 : (int32_t) value;
+}
+
+static lathe_train_params params_of(const train_args *a, lathe_cli *cli) {
     lathe_train_params p = lathe_train_params_default();
     p.data = a->data;
     p.eval_data = a->eval;
@@ -175,12 +277,13 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     p.z_loss = a->z_loss;
     p.label_smoothing = a->label_smoothing;
     p.family = a->family;
+    p.shape = a->shape;
     p.name = a->name;
-    p.n_layer = (int32_t) a->layers;
-    p.n_embd = (int32_t) a->embd;
-    p.n_head = (int32_t) a->heads;
-    p.n_head_kv = (int32_t) (a->heads_kv == 0 ? a->heads : a->heads_kv);
-    p.n_ff = (int32_t) a->ff;
+    p.n_layer = size_of(a, a->layers, a->seen.layers);
+    p.n_embd = size_of(a, a->embd, a->seen.embd);
+    p.n_head = size_of(a, a->heads, a->seen.heads);
+    p.n_head_kv = size_of(a, a->heads_kv == 0 ? a->heads : a->heads_kv, a->seen.heads_kv);
+    p.n_ff = size_of(a, a->ff, a->seen.ff);
     p.n_ctx = (int32_t) a->ctx;
     p.tied = !a->untied;
     p.rows = (int32_t) a->batch;
@@ -190,6 +293,8 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     p.matrix.weight_decay = p.other.weight_decay = a->weight_decay;
     p.matrix.ns = (lathe_ns_kind) a->ns;
     p.matrix.original_scale = a->original_scale;
+    p.groups = a->groups;
+    p.n_groups = a->n_groups;
     p.lr = a->lr;
     p.lr_other = a->lr_other;
     p.schedule = (lathe_schedule){(lathe_schedule_kind) a->schedule, a->warmup, a->steps,
@@ -203,38 +308,183 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     p.max_seconds = a->max_time;
     p.n_threads = (int32_t) a->threads;
     p.resume = !a->fresh;
+    p.must_resume = a->resume;
     p.logger = cli->logger;
     p.progress = cli->progress;
-    lathe_train_result r;
-    lathe_status status = lathe_train_run(&p, &r, err);
+    return p;
+}
+
+/* --- Data ------------------------------------------------------------------------------------------- */
+
+/* Token files from texts, into the run's folder. */
+static lathe_status prepare(train_args *a, char *const *paths, size_t n, lathe_train_texts_result *made,
+                            lathe_cli *cli, lathe_error *err) {
+    int32_t repeats[LATHE_TRAIN_FILES_MAX];
+    const char *at = a->repeats;
+    for (size_t i = 0; i < n; i++) {
+        char *end = NULL;
+        long count = at == NULL ? 1 : strtol(at, &end, 10);
+        if (at != NULL && (end == at || count < 1 || count > 1000 || (*end != ',' && *end != '\0')))
+            return lathe_fail(err, LATHE_ERR_ARG,
+                              "--data-repeat %s: want %zu whole numbers from 1 to 1000, one a file",
+                              a->repeats, n);
+        repeats[i] = (int32_t) count;
+        at = at == NULL || *end == '\0' ? (at == NULL || i + 1 == n ? at : end) : end + 1;
+    }
+    const lathe_train_texts t = {.paths = (const char *const *) paths,
+                                 .repeats = repeats,
+                                 .n_paths = n,
+                                 .tokenizer = a->tokenizer != NULL ? a->tokenizer : a->init,
+                                 .n_vocab = (int32_t) a->vocab,
+                                 .hold_out = a->eval != NULL ? 0 : a->hold_out,
+                                 .separator = a->separator,
+                                 .seed = (uint64_t) a->seed,
+                                 .folder = a->output,
+                                 .logger = cli->logger,
+                                 .progress = cli->progress};
+    lathe_status status = lathe_train_prepare(&t, made, err);
     if (status != LATHE_OK)
         return status;
-    if (cli->json) {
-        json_object_set_new(cli->result, "n_params", json_integer(r.n_params));
-        json_object_set_new(cli->result, "step", json_integer(r.step));
-        json_object_set_new(cli->result, "loss", isfinite(r.loss) ? json_real(r.loss) : json_null());
-        json_object_set_new(cli->result, "eval_loss",
-                            isfinite(r.eval_loss) ? json_real(r.eval_loss) : json_null());
-        json_object_set_new(cli->result, "tokens_per_s", json_real(r.tokens_per_s));
-        json_object_set_new(cli->result, "finished", json_boolean(r.finished));
-        return LATHE_OK;
-    }
-    char count[32];
-    lathe_format_count(r.n_params, count, sizeof count);
-    fprintf(cli->out, "%s parameters, step %lld%s: loss %.4f", count, (long long) r.step,
-            r.finished ? "" : " (not finished)", r.loss);
-    if (isfinite(r.eval_loss))
-        fprintf(cli->out, ", held out %.4f", r.eval_loss);
-    fprintf(cli->out, "; %.0f tokens/s\n%s/model.gguf\n", r.tokens_per_s, a->output);
+    a->data = made->train;
+    a->tokenizer = made->tokenizer;
+    if (a->eval == NULL && made->n_eval > (uint64_t) a->ctx)
+        a->eval = made->eval;
+    lathe_log(&cli->logger, LATHE_LOG_INFO, "%llu documents: %llu tokens to learn from, %llu held out",
+              (unsigned long long) made->n_documents, (unsigned long long) made->n_train,
+              (unsigned long long) made->n_eval);
     return LATHE_OK;
+}
+
+/* One token file stays as it is; anything else is text. */
+static lathe_status find_data(train_args *a, lathe_train_texts_result *made, lathe_cli *cli,
+                              lathe_error *err) {
+    char *paths[LATHE_TRAIN_FILES_MAX], *text = malloc(strlen(a->data) + 1);
+    size_t n = 0, n_tokens = 0;
+    if (text == NULL)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the names of the files");
+    strcpy(text, a->data);
+    lathe_status status = LATHE_OK;
+    for (char *at = text; at != NULL && status == LATHE_OK;) {
+        char *comma = strchr(at, ',');
+        if (comma != NULL)
+            *comma = '\0';
+        if (n == LATHE_TRAIN_FILES_MAX)
+            status = lathe_fail(err, LATHE_ERR_ARG, "--data: more than %d files", LATHE_TRAIN_FILES_MAX);
+        else
+            paths[n++] = at;
+        at = comma != NULL ? comma + 1 : NULL;
+    }
+    for (size_t i = 0; i < n; i++)
+        n_tokens += lathe_tokens_is_file(paths[i]);
+    if (status == LATHE_OK && n_tokens > 0 && n > 1)
+        status = lathe_fail(err, LATHE_ERR_ARG, "--data %s: one token file, or text files only", a->data);
+    const char *t = a->tokenizer;
+    bool learned = t != NULL && (strcmp(t, "char") == 0 || strcmp(t, "bytes") == 0 || strcmp(t, "bpe") == 0);
+    if (status == LATHE_OK && n_tokens > 0 && learned)
+        status = lathe_fail(err, LATHE_ERR_ARG, "--tokenizer %s is learned from texts; %s is a token file", t,
+                            a->data);
+    if (status == LATHE_OK && n_tokens == 0)
+        status = prepare(a, paths, n, made, cli, err);
+    free(text);
+    return status;
+}
+
+/* --- Output ----------------------------------------------------------------------------------------- */
+
+static void list_tensor(void *user, const lathe_train_tensor *t) {
+    lathe_cli *cli = user;
+    char shape[64], bytes[32];
+    snprintf(shape, sizeof shape, t->n_dims < 2 ? "%lld" : "%lld x %lld", (long long) t->ne[0],
+             (long long) t->ne[1]);
+    if (cli->json) {
+        json_t *list = json_object_get(cli->result, "tensors");
+        json_array_append_new(list, json_pack("{s:s, s:[I, I], s:s, s:s, s:f, s:f, s:I}", "name", t->name,
+                                              "shape", (json_int_t) t->ne[0], (json_int_t) t->ne[1], "group",
+                                              t->group, "optimizer", lathe_optim_name(t->optim.kind), "lr",
+                                              t->lr, "weight_decay", t->optim.weight_decay, "state_bytes",
+                                              (json_int_t) t->state_bytes));
+        return;
+    }
+    lathe_format_bytes((int64_t) t->state_bytes, bytes, sizeof bytes);
+    fprintf(cli->out, "%-32s %-12s %-8s lr %-9.4g decay %-6.4g %-10s %s\n", t->name, shape,
+            lathe_optim_name(t->optim.kind), t->lr, t->optim.weight_decay, bytes, t->group);
+}
+
+static void show(const train_args *a, const lathe_train_result *r, lathe_cli *cli) {
+    char count[32], model[4200];
+    snprintf(model, sizeof model, "%s/model.gguf", a->output);
+    if (cli->json) {
+        json_object_set_new(cli->result, "n_params", json_integer(r->n_params));
+        json_object_set_new(cli->result, "steps", json_integer(r->step));
+        json_object_set_new(cli->result, "step", json_integer(r->step));
+        json_object_set_new(cli->result, "loss", lathe_json_real(r->loss));
+        json_object_set_new(cli->result, "eval_loss", lathe_json_real(r->eval_loss));
+        json_object_set_new(cli->result, "tokens_per_s", lathe_json_real(r->tokens_per_s));
+        json_object_set_new(cli->result, "finished", json_boolean(r->finished));
+        json_object_set_new(cli->result, "model", json_string(model));
+        return;
+    }
+    lathe_format_count(r->n_params, count, sizeof count);
+    fprintf(cli->out, "%s parameters, step %lld%s: loss %.4f", count, (long long) r->step,
+            r->finished ? "" : " (not finished)", r->loss);
+    if (isfinite(r->eval_loss))
+        fprintf(cli->out, ", held out %.4f", r->eval_loss);
+    fprintf(cli->out, "; %.0f tokens/s\n%s\n", r->tokens_per_s, model);
+}
+
+static lathe_status train(train_args *a, lathe_train_texts_result *made, lathe_cli *cli, lathe_error *err) {
+    lathe_status status = LATHE_OK;
+    if (cli->config != NULL)
+        status = lathe_train_sections(a, cli->config, cli->config_path != NULL ? cli->config_path : "", err);
+    if (status != LATHE_OK)
+        return status;
+    lathe_train_preset(a);
+    if (a->data == NULL || a->output == NULL)
+        return lathe_fail(err, LATHE_ERR_ARG, "--data and --output are needed");
+    if (a->resume && a->fresh)
+        return lathe_fail(err, LATHE_ERR_ARG, "--resume and --fresh contradict each other");
+    status = find_data(a, made, cli, err);
+    if (status != LATHE_OK)
+        return status;
+    const lathe_train_params p = params_of(a, cli);
+    if (a->list_groups) {
+        if (cli->json)
+            json_object_set_new(cli->result, "tensors", json_array());
+        return lathe_train_list(&p, list_tensor, cli, err);
+    }
+    lathe_train_result r;
+    status = lathe_train_run(&p, &r, err);
+    if (status == LATHE_OK)
+        show(a, &r, cli);
+    return status;
+}
+
+static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err) {
+    if (cli->n_positional != 0)
+        return lathe_fail(err, LATHE_ERR_ARG, "unexpected argument '%s'; want options only",
+                          cli->positional[0]);
+    train_args *a = malloc(sizeof *a);
+    lathe_train_texts_result *made = malloc(sizeof *made);
+    lathe_status status =
+        a == NULL || made == NULL ? lathe_fail(err, LATHE_ERR_MEMORY, "no memory") : LATHE_OK;
+    if (status == LATHE_OK) {
+        *a = *(const train_args *) arguments;
+        status = train(a, made, cli, err);
+    }
+    free(a);
+    free(made);
+    return status;
 }
 
 const lathe_verb lathe_verb_train = {
     .name = "train",
-    .summary = "learn a model from a token file, resumable bit for bit",
-    .usage = "lathe train --data FILE.ltok -o FOLDER [--config FILE.yaml]",
+    .summary = "learn a model from texts or a token file, resumable bit for bit",
+    .usage = "lathe train --data FILE... -o FOLDER [--config FILE.yaml]",
     .examples =
-        "lathe train --data stories.ltok --eval held-out.ltok --tokenizer tok.gguf -o run --steps 2000\n",
+        "lathe train --data stories.txt -o run --steps 2000\n"
+        "lathe train --data stories.txt --tokenizer char --shape 1M --ctx 512 -o run\n"
+        "lathe train --data more.ltok --init run/model.gguf --ctx 2048 -o longer\n"
+        "lathe train --data stories.txt --tokenizer run/tokenizer.gguf --distill run/model.gguf -o draft\n",
     .schema = "lathe.train/1",
     .options = {tables, n_options, LATHE_LEN(tables)},
     .args_size = sizeof(train_args),

@@ -187,7 +187,7 @@ static lathe_status name_of(char *out, const char *folder, int64_t step, const c
     return path_in(out, folder, name, err);
 }
 
-lathe_status lathe_checkpoint_save(const char *folder, const lathe_checkpoint *c, const lathe_desc *desc,
+lathe_status lathe_checkpoint_save(const char *folder, lathe_checkpoint *c, const lathe_desc *desc,
                                    const lathe_net *net, const char *name, const char *tokenizer,
                                    int32_t keep, lathe_error *err) {
     char final[PATH_BYTES], work[PATH_BYTES], path[PATH_BYTES];
@@ -223,6 +223,7 @@ lathe_status lathe_checkpoint_save(const char *folder, const lathe_checkpoint *c
         return status;
     }
     sync_folder(folder);
+    c->saved = c->step;
     int64_t *steps = malloc(CHECKPOINTS_MAX * sizeof *steps);
     size_t found = steps != NULL ? list(folder, steps) : 0;
     for (size_t i = 0; i + (size_t) (keep < 1 ? 1 : keep) < found; i++)
@@ -308,6 +309,7 @@ lathe_status lathe_checkpoint_load(const char *folder, lathe_checkpoint *c, lath
         status = name_of(path, folder, steps[i], "", err);
         if (status == LATHE_OK && complete(path)) {
             status = load_from(path, c, net, err);
+            c->saved = c->step;
             done = true;
         } else if (status == LATHE_OK) {
             lathe_log(logger, LATHE_LOG_WARN, "%s is incomplete and ignored", path);

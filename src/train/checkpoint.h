@@ -9,6 +9,7 @@
 /* What is saved besides the weights. */
 typedef struct lathe_checkpoint {
     int64_t step, tokens;
+    int64_t saved;      /* step of the newest checkpoint on the disk; 0: none */
     double best;        /* lowest evaluation loss; HUGE_VAL: none */
     char *settings;     /* lines "name=value" */
     float **state;      /* [n] of lathe_net_n_tensors; NULL where state_size is 0 */
@@ -22,7 +23,7 @@ LATHE_NODISCARD lathe_status lathe_model_write(const char *path, const lathe_des
                                                lathe_error *err);
 
 /* Writes folder/checkpoint-<step> and removes the oldest beyond `keep`. */
-LATHE_NODISCARD lathe_status lathe_checkpoint_save(const char *folder, const lathe_checkpoint *c,
+LATHE_NODISCARD lathe_status lathe_checkpoint_save(const char *folder, lathe_checkpoint *c,
                                                    const lathe_desc *desc, const lathe_net *net,
                                                    const char *name, const char *tokenizer, int32_t keep,
                                                    lathe_error *err);

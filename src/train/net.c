@@ -5,6 +5,7 @@
 #include <ggml-alloc.h>
 #include <ggml-backend.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -264,6 +265,9 @@ float *lathe_net_weights(const lathe_net *net, size_t i) {
 const float *lathe_net_gradient(const lathe_net *net, size_t i) {
     return net->grads[i]->data;
 }
+float *lathe_net_gradient_mutable(lathe_net *net, size_t i) {
+    return net->grads[i]->data;
+}
 int64_t lathe_net_size(const lathe_net *net, size_t i) {
     return ggml_nelements(net->weights[i]);
 }
@@ -354,4 +358,53 @@ const float *lathe_net_logits(const lathe_net *net) {
 }
 float *lathe_net_teacher(const lathe_net *net) {
     return net->teacher != NULL ? net->teacher->data : NULL;
+}
+
+/* --- Looking for what is not finite --------------------------------------------------------------------- */
+
+static bool is_bad(const T *t) {
+    const float *x = t->data;
+    for (int64_t i = 0; t->type == GGML_TYPE_F32 && ggml_is_contiguous(t) && i < ggml_nelements(t); i++)
+        if (!isfinite(x[i]))
+            return true;
+    return false;
+}
+
+typedef struct search {
+    const lathe_net *net;
+    char *text;
+    size_t n;
+    bool found;
+} search;
+
+/* The scheduler asks (ask) whether we want to see a node, then shows it. */
+static bool look(T *t, bool ask, void *user) {
+    search *s = user;
+    if (ask || s->found || !is_bad(t))
+        return true;
+    const char *weight = "";
+    for (int i = 0; i < GGML_MAX_SRC && weight[0] == '\0'; i++)
+        for (size_t k = 0; t->src[i] != NULL && k < s->net->n; k++)
+            if (t->src[i] == s->net->weights[k])
+                weight = s->net->list[k].name;
+    bool named = strncmp(t->name, "node_", 5) != 0 && t->name[0] != '\0';
+    const char *name = weight[0] != '\0' ? weight : named ? t->name : "an unnamed tensor";
+    snprintf(s->text, s->n, "the result of %s with '%s'", ggml_op_desc(t), name);
+    s->found = true;
+    return true;
+}
+
+void lathe_net_first_bad(lathe_net *net, const int32_t *tokens, char *text, size_t n) {
+    snprintf(text, n, "none");
+    for (size_t i = 0; i < net->n; i++)
+        if (is_bad(net->weights[i])) {
+            snprintf(text, n, "weight '%s'", net->list[i].name);
+            return;
+        }
+    search s = {net, text, n, false};
+    double loss;
+    ggml_backend_sched_set_eval_callback(net->forward.sched, look, &s);
+    if (lathe_net_loss(net, tokens, &loss, NULL) != LATHE_OK)
+        snprintf(text, n, "unknown");
+    ggml_backend_sched_set_eval_callback(net->forward.sched, NULL, NULL);
 }

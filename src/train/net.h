@@ -31,6 +31,7 @@ size_t lathe_net_n_tensors(const lathe_net *net);
 const lathe_desc_tensor *lathe_net_tensor(const lathe_net *net, size_t i);
 float *lathe_net_weights(const lathe_net *net, size_t i);        /* in ggml's order */
 const float *lathe_net_gradient(const lathe_net *net, size_t i); /* of the last lathe_net_gradients */
+float *lathe_net_gradient_mutable(lathe_net *net, size_t i);     /* may be scaled in place */
 int64_t lathe_net_size(const lathe_net *net, size_t i);          /* elements */
 
 /* Initial weights from (seed, name, index) alone: normal(0, 1 / sqrt(fan in)), residual outputs over
@@ -56,5 +57,8 @@ lathe_net_sums lathe_net_last(const lathe_net *net);
 const float *lathe_net_logits(const lathe_net *net);
 /* Where the teacher's logits [rows * ctx][V] are to be put before lathe_net_gradients; NULL without. */
 float *lathe_net_teacher(const lathe_net *net);
+/* Runs the loss of a batch again and names the first tensor of it that holds a NaN or an infinity ("weight
+ * 'x'", "result of OP with 'x'"), "none" where there is none. */
+void lathe_net_first_bad(lathe_net *net, const int32_t *tokens, char *text, size_t n);
 
 #endif

@@ -1,0 +1,41 @@
+/* train_args.h - what `lathe train` is told, by flags and by the sections of its configuration file. */
+#ifndef LATHE_CLI_TRAIN_ARGS_H
+#define LATHE_CLI_TRAIN_ARGS_H
+
+#include "cli/cli.h"
+#include "lathe/train.h"
+
+enum { LATHE_TRAIN_GROUPS_MAX = 64, LATHE_TRAIN_FILES_MAX = 256 };
+
+typedef struct train_args {
+    bool unused;
+    const char *data, *eval, *tokenizer, *output, *init, *distill, *family, *shape, *name, *separator,
+        *repeats;
+    int64_t layers, embd, heads, heads_kv, ff, ctx, batch, accum, steps, warmup, seed, eval_every, save_every,
+        keep, threads, vocab;
+    int32_t optimizer, other, schedule, ns, muon;
+    double lr, lr_other, weight_decay, decay, clip, ema, max_time, distill_weight, z_loss, label_smoothing,
+        hold_out;
+    bool untied, fresh, resume, original_scale, list_groups;
+    /* Given by a flag or at the top of the file: these win over the sections. */
+    struct {
+        bool data, eval, tokenizer, init, family, shape, name, separator, layers, embd, heads, heads_kv, ff,
+            ctx, seed, optimizer, schedule, lr, lr_other, weight_decay, clip, ema, hold_out, warmup, untied;
+    } seen;
+    lathe_train_group groups[LATHE_TRAIN_GROUPS_MAX];
+    size_t n_groups;
+    char memory[1 << 14]; /* paths made from those of a file */
+    size_t n_memory;
+} train_args;
+
+extern const char *const lathe_train_optimizers[], *const lathe_train_schedules[], *const lathe_train_ns[];
+
+/* Fills a from the sections `model`, `data` and `optimizer`; path: of the file, for messages and relative
+ * paths. */
+LATHE_NODISCARD lathe_status lathe_train_sections(train_args *a, const struct lathe_config *config,
+                                                  const char *path, lathe_error *err);
+/* Groups of a preset ("vo+ffn"): Muon on those matrices. */
+void lathe_train_preset(train_args *a);
+extern const char *const lathe_train_presets[];
+
+#endif
