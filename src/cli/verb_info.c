@@ -12,6 +12,7 @@
 #include "model/convert.h"
 #include "model/desc.h"
 #include "model/gguf.h"
+#include "tensor/device.h"
 
 typedef struct info_args {
     lathe_shared_args shared;
@@ -34,7 +35,7 @@ static const lathe_option options[] = {
      .group = "info",
      .kind = LATHE_OPTION_FLAG,
      .offset = AT(devices),
-     .help = "list this machine's devices"},
+     .help = "list this machine's devices, and with --rpc the workers"},
     {.name = "all",
      .group = "info",
      .kind = LATHE_OPTION_FLAG,
@@ -63,29 +64,54 @@ static lathe_status list_families(lathe_cli *cli) {
     return LATHE_OK;
 }
 
-static lathe_status list_devices(lathe_cli *cli) {
+static void add_device(lathe_cli *cli, json_t *list, const char *name, const char *description,
+                       int64_t free_bytes, int64_t total) {
+    char free_text[32], total_text[32];
+    lathe_format_bytes(free_bytes, free_text, sizeof free_text);
+    lathe_format_bytes(total, total_text, sizeof total_text);
+    if (!cli->json)
+        fprintf(cli->out, "%-12s %s (%s%s%s free)\n", name, description, free_text, total > 0 ? " of " : "",
+                total > 0 ? total_text : "");
+    json_array_append_new(list, json_pack("{s:o, s:o, s:I, s:I}", "name", lathe_json_string(name),
+                                          "description", lathe_json_string(description), "memory_free_bytes",
+                                          (json_int_t) free_bytes, "memory_total_bytes", (json_int_t) total));
+}
+
+/* Workers of "host:port,host:port". */
+static lathe_status add_workers(lathe_cli *cli, json_t *list, const char *workers, lathe_error *err) {
+    char *copy = strdup(workers);
+    lathe_status st = copy ? LATHE_OK : lathe_fail(err, LATHE_ERR_MEMORY, "no memory");
+    for (char *at = copy; at && !st;) {
+        char *comma = strchr(at, ',');
+        lathe_device *device = NULL;
+        if (comma)
+            *comma = '\0';
+        st = lathe_device_open_remote(at, &device, err);
+        if (!st)
+            add_device(cli, list, at, "worker", lathe_device_memory_free(device), 0);
+        lathe_device_free(device);
+        at = comma ? comma + 1 : NULL;
+    }
+    free(copy);
+    return st;
+}
+
+static lathe_status list_devices(lathe_cli *cli, const char *workers, lathe_error *err) {
     json_t *list = json_array();
+    if (ggml_backend_dev_count() == 0)
+        ggml_backend_load_all(); /* finds plug-ins where ggml is built of them */
     for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
         ggml_backend_dev_t dev = ggml_backend_dev_get(i);
         size_t free_bytes = 0, total = 0;
         ggml_backend_dev_memory(dev, &free_bytes, &total);
-        char free_text[32], total_text[32];
-        lathe_format_bytes((int64_t) free_bytes, free_text, sizeof free_text);
-        lathe_format_bytes((int64_t) total, total_text, sizeof total_text);
-        if (!cli->json)
-            fprintf(cli->out, "%-12s %s (%s of %s free)\n", ggml_backend_dev_name(dev),
-                    ggml_backend_dev_description(dev), free_text, total_text);
-        json_t *one = json_object();
-        json_object_set_new(one, "name", lathe_json_string(ggml_backend_dev_name(dev)));
-        json_object_set_new(one, "description", lathe_json_string(ggml_backend_dev_description(dev)));
-        json_object_set_new(one, "memory_free_bytes", json_integer((json_int_t) free_bytes));
-        json_object_set_new(one, "memory_total_bytes", json_integer((json_int_t) total));
-        json_array_append_new(list, one);
+        add_device(cli, list, ggml_backend_dev_name(dev), ggml_backend_dev_description(dev),
+                   (int64_t) free_bytes, (int64_t) total);
     }
-    if (cli->json)
+    const lathe_status st = workers ? add_workers(cli, list, workers, err) : LATHE_OK;
+    if (!st && cli->json)
         json_object_set(cli->result, "devices", list);
     json_decref(list);
-    return LATHE_OK;
+    return st;
 }
 
 /* --- Metadata ------------------------------------------------------------------------------------ */
@@ -326,7 +352,7 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     if (args->families)
         return list_families(cli);
     if (args->devices)
-        return list_devices(cli);
+        return list_devices(cli, args->shared.rpc, err);
     const char *path = cli->n_positional ? cli->positional[0] : args->shared.model;
     if (!path || cli->n_positional > 1)
         return lathe_fail(err, LATHE_ERR_ARG, "%s; want -m FILE.gguf, --families or --devices",

@@ -120,6 +120,15 @@ static lathe_status split_layers(lathe_model *m, const lathe_model_params *p, la
         shares[n - 1] = 1.0;
     }
     lathe_split_layers(m->desc.n_layer, shares, n, m->layer_device);
+    for (int32_t i = 0, first = 0; n > 1 && i < n; i++) {
+        int32_t end = first;
+        while (end < m->desc.n_layer && m->layer_device[end] == i)
+            end++;
+        if (end > first)
+            lathe_log(&m->logger, LATHE_LOG_INFO, "layers %d to %d of %d: %s", first, end - 1,
+                      m->desc.n_layer, lathe_device_name(m->devices[i]));
+        first = end;
+    }
     return LATHE_OK;
 }
 

@@ -22,6 +22,8 @@ for p in $pids; do kill -0 $p 2>/dev/null || exit 77; done # somebody else has t
 timeout 60 "$build/lathe" run "$model" "Once upon a time" -n 40 --temp 0 -q --cache-type f32 \
     --rpc 127.0.0.1:$first,127.0.0.1:$second --tensor-split 2,2,1 </dev/null >"$dir/together"
 cmp "$dir/alone" "$dir/together"
+"$build/lathe" info --devices --rpc 127.0.0.1:$first >"$dir/devices"
+grep -q "^127.0.0.1:$first " "$dir/devices"
 for p in $pids; do kill -TERM $p; status=0; wait $p || status=$?; [ $status -eq 143 ]; done
 pids=
 status=0

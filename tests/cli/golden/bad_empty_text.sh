@@ -1,0 +1,1 @@
+lathe eval -m m.gguf -p ""

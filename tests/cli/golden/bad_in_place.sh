@@ -1,0 +1,1 @@
+lathe quantize m.gguf m.gguf q8_0

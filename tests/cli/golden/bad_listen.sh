@@ -1,0 +1,1 @@
+lathe worker --listen nowhere

@@ -1,0 +1,1 @@
+lathe ngram frobnicate
