@@ -24,6 +24,7 @@ else()
     set(GGML_LLAMAFILE ON CACHE BOOL "")
     set(GGML_OPENMP OFF CACHE BOOL "")
     set(GGML_RPC ON CACHE BOOL "")
+    set(GGML_RPC_RDMA OFF CACHE BOOL "" FORCE) # else libibverbs is linked where it happens to be installed
     set(GGML_BUILD_TESTS OFF CACHE BOOL "")
     set(GGML_BUILD_EXAMPLES OFF CACHE BOOL "")
     find_package(PkgConfig)

@@ -11,6 +11,12 @@ lib=$(dirname "$(find "$dir/usr" -name liblathe.so)")
 export PKG_CONFIG_PATH="$lib/pkgconfig" LD_LIBRARY_PATH="$lib"
 cc -o "$dir/hello" examples/hello.c $(pkg-config --cflags --libs lathe)
 [ -n "$("$dir/hello" "$model" "Once upon a time")" ]
+cc -o "$dir/hello-static" examples/hello.c $(pkg-config --cflags lathe) "$lib/liblathe.a" \
+    $(pkg-config --static --libs lathe | sed 's/-llathe//')
+[ -n "$("$dir/hello-static" "$model" "Once upon a time")" ]
+# Nothing but the public interface is seen from outside.
+nm -D --defined-only "$lib/liblathe.so" | awk '$3 !~ /^lathe_/' >"$dir/foreign"
+[ ! -s "$dir/foreign" ] || { echo "liblathe.so exports:" >&2; head "$dir/foreign" >&2; exit 1; }
 "$dir/usr/bin/lathe" version >/dev/null
 mkdir "$dir/user"
 cp examples/hello.c "$dir/user/"
