@@ -111,10 +111,11 @@ static lathe_choice select_length(void *state, const int32_t *limit, const doubl
         if (s->n_offered[i] >= 0) {
             n = s->n_offered[i] < n ? s->n_offered[i] : n;
             memcpy(A, s->offered[i], (size_t) n * sizeof *A);
-            s->n_offered[i] = -1;
         } else {
             survival(s, i, n, s->kind == HAZARD ? s->bonus : 0.0, A);
         }
+        /* Offers are picked from many, so the best of them flatters itself: it must win clearly. */
+        const double doubt = s->kind == HAZARD && s->n_offered[i] >= 0 ? 0.02 : 0.0;
         int32_t from = 0, to = n;
         if (s->kind == MARGINAL)
             from = to = lathe_marginal_length(A, n, 0, s->tokens / s->costs, &cost);
@@ -124,12 +125,13 @@ static lathe_choice select_length(void *state, const int32_t *limit, const doubl
         for (int32_t g = 0; g <= to; g++) {
             if (g > 0)
                 expected += A[g - 1];
-            const double rate = expected / lathe_cost_round(&cost, g);
+            const double rate = expected / lathe_cost_round(&cost, g) - (g > 0 ? doubt : 0.0);
             if (g >= from && rate > best_rate) {
                 best_rate = rate;
                 best = (lathe_choice){i, g};
             }
         }
+        s->n_offered[i] = -1;
     }
     return best;
 }

@@ -58,10 +58,13 @@ void lathe_gate_init(lathe_gate *gate, double share) {
     gate->rounds_since_interruption = 32;
 }
 
+static void review_price(lathe_gate *gate) {
+    gate->plain_s = plain_median(gate, 9);
+    gate->price = gate->n_plain_ever < FIRST_PLAIN ? 0.0 : 0.98 * fmin(gate->plain_s, plain_median(gate, 3));
+}
+
 double lathe_gate_price(const lathe_gate *gate) {
-    if (gate->n_plain_ever < FIRST_PLAIN)
-        return 0.0;
-    return 0.98 * fmin(plain_median(gate, 9), plain_median(gate, 3));
+    return gate->price;
 }
 
 double lathe_gate_room(const lathe_gate *gate) {
@@ -69,11 +72,11 @@ double lathe_gate_room(const lathe_gate *gate) {
 }
 
 double lathe_gate_worst_loss(const lathe_gate *gate, double m) {
-    return upper_ratio(gate) * m * plain_median(gate, 9) - lathe_gate_price(gate);
+    return upper_ratio(gate) * m * gate->plain_s - lathe_gate_price(gate);
 }
 
 double lathe_gate_plain_s(const lathe_gate *gate) {
-    return plain_median(gate, 9);
+    return gate->plain_s;
 }
 
 bool lathe_gate_probe_due(const lathe_gate *gate) {
@@ -85,7 +88,7 @@ bool lathe_gate_probe_due(const lathe_gate *gate) {
 }
 
 double lathe_gate_most(const lathe_gate *gate) {
-    const double q = lathe_gate_price(gate), middle = plain_median(gate, 9);
+    const double q = lathe_gate_price(gate), middle = gate->plain_s;
     if (!(q > 0.0) || !(middle > 0.0))
         return 0.0;
     const double most = (lathe_gate_room(gate) - (gate->T - gate->P) + q) / (upper_ratio(gate) * middle);
@@ -112,6 +115,7 @@ void lathe_gate_plain(lathe_gate *gate, double seconds, double forward_s) {
     }
     gate->plain[gate->n_plain++] = forward_s;
     gate->n_plain_ever += gate->n_plain_ever < FIRST_PLAIN;
+    review_price(gate);
     gate->T += seconds;
     gate->P += forward_s;
     /* What was priced dearer than this measurement says is taken back. */
@@ -121,7 +125,7 @@ void lathe_gate_plain(lathe_gate *gate, double seconds, double forward_s) {
 }
 
 void lathe_gate_drafted(lathe_gate *gate, double m, double seconds, int32_t n_emitted) {
-    const double M = m * plain_median(gate, 9), U = upper_ratio(gate), q = lathe_gate_price(gate);
+    const double M = m * gate->plain_s, U = upper_ratio(gate), q = lathe_gate_price(gate);
     double y = seconds;
     gate->rounds_since_interruption++;
     const bool interrupted = y > 2.0 * U * M && gate->rounds_since_interruption > 32;

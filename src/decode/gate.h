@@ -24,7 +24,8 @@ typedef struct lathe_gate {
     int32_t rounds_since_interruption;
     double interrupted_s;
     int64_t refused, probes;
-    double upper, middle; /* of ratio; kept since they are asked for every round */
+    double plain_s, price; /* medians of the plain rounds, and what a plain step is worth */
+    double upper, middle;  /* of ratio; kept since they are asked for every round */
 } lathe_gate;
 
 /* A process's first answer; share of time that may be lost. */

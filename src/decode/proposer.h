@@ -6,6 +6,7 @@
 #ifndef LATHE_DECODE_PROPOSER_H
 #define LATHE_DECODE_PROPOSER_H
 
+#include "decode/chance.h"
 #include "decode/token_tree.h"
 #include "lathe/decode.h"
 
@@ -23,6 +24,7 @@ typedef struct lathe_proposer_params {
     const lathe_model *target;
     lathe_context *context; /* the target's, sequence `seq` of it; NULL: none */
     int32_t seq;
+    bool exact;            /* the session's rows are exact, so a draft's must be too */
     const char *tree;      /* shape of drafts: chain, eagle2:N,D,K, sequoia:N, static:FILE; NULL: chain */
     const char *cache_dir; /* folder of what is kept between runs; NULL: nothing is kept */
     lathe_logger logger;
@@ -32,10 +34,12 @@ lathe_proposer_params lathe_proposer_params_default(void);
 
 /* What a slow proposer is asked. */
 typedef struct lathe_draft_request {
-    int32_t n_max;          /* most nodes to add */
-    int32_t law;            /* lathe_law of the nodes wanted; where SAMPLED each is drawn by purpose 1 */
-    bool replace;           /* SAMPLED trees: children with replacement (wr), else without (wor) */
-    bool gumbel;            /* tokens by the Gumbel noise of their positions (coupled) */
+    int32_t n_max; /* most nodes to add */
+    int32_t law;   /* lathe_law of the nodes wanted; where SAMPLED each is drawn by purpose 1 */
+    bool replace;  /* SAMPLED trees: children with replacement (wr), else without (wor) */
+    bool gumbel;   /* tokens by the Gumbel noise of their positions (coupled) */
+    const lathe_chance
+        *chance;            /* how drawn tokens are drawn; seed and length are filled in by the proposer */
     lathe_sampler *sampler; /* the chain that the draft's laws go through; its seed is the session's */
     /* Asked before a step of depth `depth` (from 1) keeps its best token, whose probability (of SAMPLED
      * drafts: the largest of the law, never that of the token drawn) is prob; false ends the draft there.

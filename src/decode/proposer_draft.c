@@ -16,7 +16,7 @@
 #include "decode/tree_shape.h"
 #include "decode/verifier.h"
 
-enum { CTX_MIN = 64, SLACK = 8 };
+enum { CTX_MIN = 8 };
 
 typedef struct draft_model {
     lathe_model *model;
@@ -62,6 +62,7 @@ static lathe_status open_model(const lathe_proposer_params *params, draft_model 
     const int32_t wanted = params->context ? lathe_context_n_ctx(params->context) : trained;
     cp.n_ctx = wanted + 1 < trained ? wanted + 1 : trained; /* a whole text and the drafts behind it */
     cp.n_threads = params->context ? lathe_context_n_threads(params->context) : 0;
+    cp.exact = params->exact; /* drawn drafts decide over texts: equal seeds, equal texts */
     cp.logger = params->logger;
     s->n_ctx = cp.n_ctx;
     if (s->n_ctx < CTX_MIN)
@@ -203,7 +204,7 @@ static lathe_status sync_to(void *state, const int32_t *ids, int32_t n, lathe_er
             return status;
         s->n_ids = same;
     }
-    slide(s, n - same + SLACK);
+    slide(s, n - same + s->n_ctx / 32);
     if (s->n_ids == 0 && n > s->n_ctx / 2 + s->n_ctx / 4) {
         /* Too long a text: it is read from its last half on, behind its first token. */
         const int32_t last = s->n_ctx / 2;
@@ -503,10 +504,9 @@ static lathe_status propose(void *state, const lathe_draft_request *request, lat
     if (!s->ready || request->n_max < 1)
         return LATHE_OK;
     s->ready = false;
-    draft_step step = {
-        .request = request,
-        .tree = tree,
-        .chance = {.seed = lathe_sampler_seed(request->sampler), .n_committed = (uint64_t) s->n_synced}};
+    draft_step step = {.request = request, .tree = tree, .chance = *request->chance};
+    step.chance.seed = lathe_sampler_seed(request->sampler);
+    step.chance.n_committed = (uint64_t) s->n_synced;
     if (s->shape.kind == LATHE_SHAPE_CHAIN)
         return propose_chain(s, &step, err);
     slide(s, tree->capacity < s->n_ctx / 2 ? tree->capacity : s->n_ctx / 2);

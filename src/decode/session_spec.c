@@ -14,7 +14,7 @@ lathe_spec_params lathe_spec_params_default(void) {
     return (lathe_spec_params){.struct_size = sizeof(lathe_spec_params),
                                .proposers = "auto",
                                .gate = -1,
-                               .max_loss = 0.02,
+                               .max_loss = 0.015,
                                .cool_delta = o.cool_delta,
                                .cool_nu = o.cool_nu,
                                .typical_epsilon = o.typical_epsilon,
@@ -106,6 +106,7 @@ static lathe_status open_sources(lathe_spec *s, const lathe_session *session, co
     params.target = session->model;
     params.context = session->context;
     params.tree = p->tree;
+    params.exact = session->params.context.exact;
     params.cache_dir = p->cache_dir;
     params.logger = p->logger;
     bool shaped = false;

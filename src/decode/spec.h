@@ -54,6 +54,7 @@ typedef struct lathe_spec {
     double tokens, costs;               /* running means, for the rate that a draft must beat */
     lathe_token_tree root;              /* the pending token alone */
     lathe_verdict verdict;
+    lathe_chance chance; /* where choices come from: zero, but in tests */
     int32_t *history, *parents, *top, *top_token;
     size_t history_capacity;
     double *p, *work; /* laws [p_rows][n_vocab], made when a verifier wants them */

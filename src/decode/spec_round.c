@@ -203,6 +203,7 @@ static lathe_status draft_slow(lathe_spec *s, const lathe_session *session, lath
                                          .law = source->law,
                                          .replace = s->verifier == &lathe_verifier_wr,
                                          .gumbel = s->verifier == &lathe_verifier_coupled,
+                                         .chance = &s->chance,
                                          .sampler = session->sampler,
                                          .more = goes_on,
                                          .user = s};
@@ -313,14 +314,16 @@ static lathe_status judge_laws(lathe_spec *s, lathe_session *session, const lath
         if (status)
             return status;
     }
-    const lathe_chance chance = {.seed = lathe_sampler_seed(session->sampler), .n_committed = n};
+    lathe_chance chance = s->chance; /* tests put their own choices here */
+    chance.seed = lathe_sampler_seed(session->sampler);
+    chance.n_committed = n;
     return lathe_verify_tree(s->verifier, tree, s->p, &s->options, &chance,
                              s->p + (size_t) s->p_rows * n_vocab, &s->verdict, err);
 }
 
 static lathe_status verify(lathe_spec *s, lathe_session *session, const lathe_token_tree *tree,
                            lathe_error *err) {
-    if (s->verifier == &lathe_verifier_match || s->verifier == &lathe_verifier_greedy)
+    if ((s->verifier == &lathe_verifier_match || s->verifier == &lathe_verifier_greedy) && !s->chance.choose)
         return follow_sampler(s, session, tree, err);
     return judge_laws(s, session, tree, err);
 }
@@ -337,17 +340,25 @@ static lathe_status commit(lathe_spec *s, lathe_session *session, bool chain, in
 
 /* --- Learning ------------------------------------------------------------------------------------ */
 
+/* Whole blocks under the least of the best so far are passed over: this runs in every round. */
 static void top_of(const float *logits, int32_t n, int32_t *ids) {
+    enum { BLOCK = 64 };
     float least = -INFINITY;
     int32_t count = 0;
-    for (int32_t i = 0; i < n; i++) {
-        if (count == TOP_K && !(logits[i] > least))
-            continue;
-        int32_t at = count < TOP_K ? count++ : TOP_K - 1;
-        for (; at > 0 && logits[ids[at - 1]] < logits[i]; at--)
-            ids[at] = ids[at - 1];
-        ids[at] = i;
-        least = count == TOP_K ? logits[ids[TOP_K - 1]] : -INFINITY;
+    for (int32_t begin = 0; begin < n; begin += BLOCK) {
+        const int32_t end = begin + BLOCK < n ? begin + BLOCK : n;
+        uint32_t above = 0;
+        for (int32_t i = begin; i < end; i++)
+            above |= logits[i] > least;
+        for (int32_t i = above ? begin : end; i < end; i++) {
+            if (count == TOP_K && !(logits[i] > least))
+                continue;
+            int32_t at = count < TOP_K ? count++ : TOP_K - 1;
+            for (; at > 0 && logits[ids[at - 1]] < logits[i]; at--)
+                ids[at] = ids[at - 1];
+            ids[at] = i;
+            least = count == TOP_K ? logits[ids[TOP_K - 1]] : -INFINITY;
+        }
     }
     for (; count < TOP_K; count++)
         ids[count] = -1;
@@ -506,7 +517,7 @@ lathe_status lathe_spec_take(void *state, lathe_session *session, int32_t *out, 
     if ((status = verify(s, session, tree, err)))
         return status;
     const double t3 = lathe_now();
-    if (s->learns)
+    if (s->learns && !plan.refused)
         learn_rows(s, session, tree);
     if (tree->n_nodes > 1 && (status = commit(s, session, chain, n_past, err)))
         return status;
@@ -519,7 +530,7 @@ lathe_status lathe_spec_take(void *state, lathe_session *session, int32_t *out, 
     memcpy(out, s->verdict.emitted, (size_t) s->verdict.n_emitted * sizeof *out);
     *n_out = s->verdict.n_emitted;
     count_round(s, &plan, tree, cost);
-    learn_round(s, &plan, cost, lathe_now() - t0, has_end(session, &s->verdict));
+    learn_round(s, &plan, cost, t3 - t0, has_end(session, &s->verdict));
     const double t4 = lathe_now();
     if (drafted)
         lathe_gate_drafted(&s->gate, cost, t4 - t0, s->verdict.n_emitted);
