@@ -52,6 +52,8 @@ LATHE_API int32_t lathe_model_n_head(const lathe_model *model);
 LATHE_API int32_t lathe_model_n_head_kv(const lathe_model *model);
 LATHE_API int64_t lathe_model_n_params(const lathe_model *model);
 LATHE_API int64_t lathe_model_weights_bytes(const lathe_model *model);
+/** Bytes of weights that a step reads: all but the tables of which it looks rows up. */
+LATHE_API int64_t lathe_model_step_bytes(const lathe_model *model);
 /** 64-bit hash of the description and of the first 64 KiB of each tensor: equal models, equal sessions. */
 LATHE_API uint64_t lathe_model_fingerprint(const lathe_model *model);
 /** Metadata as text: the value of a GGUF key, or NULL. Borrowed. */

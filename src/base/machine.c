@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -92,27 +93,29 @@ typedef struct read_job {
 static void read_piece(void *ctx, int worker, int64_t piece, int64_t begin, int64_t end) {
     read_job *job = ctx;
     (void) worker;
-    uint64_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-    int64_t i = begin;
-    for (; i + 4 <= end; i += 4) {
-        s0 += job->words[i];
-        s1 += job->words[i + 1];
-        s2 += job->words[i + 2];
-        s3 += job->words[i + 3];
+    uint64_t sums[8] = {0};
+    for (int64_t i = begin; i + 8 <= end; i += 8) {
+        __builtin_prefetch(job->words + i + 1024);
+        for (int k = 0; k < 8; k++)
+            sums[k] += job->words[i + k];
     }
-    for (; i < end; i++)
-        s0 += job->words[i];
-    job->sums[piece % 256] += s0 + s1 + s2 + s3;
+    for (int k = 0; k < 8; k++)
+        job->sums[piece % 256] += sums[k];
 }
 
 double lathe_measure_bandwidth(int n_threads, size_t n_bytes) {
+    enum { HUGE_PAGE = 2 << 20 };
+    n_bytes = (n_bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
     const int64_t n = (int64_t) (n_bytes / sizeof(uint64_t));
-    uint64_t *words = malloc(n_bytes);
+    uint64_t *words = aligned_alloc(HUGE_PAGE, n_bytes);
     lathe_pool *pool = NULL;
     if (!words || lathe_pool_new(n_threads, &pool, NULL) != LATHE_OK) {
         free(words);
         return 0;
     }
+#ifdef MADV_HUGEPAGE
+    (void) madvise(words, n_bytes, MADV_HUGEPAGE); /* as packed weights have them */
+#endif
     memset(words, 1, n_bytes);
     read_job *job = calloc(1, sizeof *job);
     double best = 0;

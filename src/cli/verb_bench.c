@@ -103,7 +103,7 @@ static lathe_status measure(const bench_args *args, const int32_t *depths, int n
                             int n_rows, lathe_context *context, lathe_cli *cli, lathe_error *err) {
     const lathe_model *model = lathe_context_model(context);
     const double bandwidth = lathe_measure_bandwidth(lathe_context_n_threads(context), 256u << 20);
-    const double weights = (double) lathe_model_weights_bytes(model);
+    const double weights = (double) lathe_model_step_bytes(model);
     const double cache_row = (double) lathe_context_cache_bytes(context) / lathe_context_n_ctx(context);
     const int32_t n_batch = lathe_context_n_batch(context), repeats = (int32_t) args->repeats;
     lathe_speed s;

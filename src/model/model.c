@@ -293,6 +293,14 @@ int64_t lathe_model_n_params(const lathe_model *m) {
 int64_t lathe_model_weights_bytes(const lathe_model *m) {
     return m->weights.n_bytes;
 }
+int64_t lathe_model_step_bytes(const lathe_model *m) {
+    int64_t n = m->weights.n_bytes;
+    const struct ggml_tensor *looked_up[] = {m->weights.by_role.token_embd, m->weights.by_role.position_embd};
+    for (size_t i = 0; i < LATHE_LEN(looked_up); i++)
+        if (looked_up[i] != NULL && looked_up[i] != m->weights.by_role.output)
+            n -= (int64_t) ggml_nbytes(looked_up[i]);
+    return n;
+}
 uint64_t lathe_model_fingerprint(const lathe_model *m) {
     return m->fingerprint;
 }

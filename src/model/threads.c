@@ -15,7 +15,8 @@ static const double PROBE_WORK_DECODE = 4e6, PROBE_WORK_PROMPT = 32e6;
 
 /* --- Before the first token ---------------------------------------------------------------------- */
 
-/* Products of the model's own matrices (some of their rows) with T columns. */
+/* Products of the model's own matrices with T columns: packed ones whole, as our kernels take them, until
+ * they are work enough; of others some rows. */
 typedef struct probe {
     struct ggml_context *ctx;
     struct ggml_cgraph *gf;
@@ -34,23 +35,27 @@ static bool probe_new(const lathe_context *c, int32_t n_tokens, probe *p) {
     p->gf = ggml_new_graph_custom(p->ctx, n_nodes, false);
     struct ggml_tensor *x = ggml_new_tensor_2d(p->ctx, GGML_TYPE_F32, m->desc.n_embd, n_tokens);
     ggml_set_input(x);
-    double work = (n_tokens == 1 ? PROBE_WORK_DECODE : PROBE_WORK_PROMPT) / PROBE_NODES;
-    int64_t rows = (int64_t) (work / ((double) m->desc.n_embd * n_tokens));
-    bool any = false;
-    for (int32_t i = 0; i < PROBE_NODES; i++) {
+    double work = n_tokens == 1 ? PROBE_WORK_DECODE : PROBE_WORK_PROMPT, done = 0.0;
+    int64_t rows = (int64_t) (work / PROBE_NODES / ((double) m->desc.n_embd * n_tokens));
+    for (int32_t i = 0; i < PROBE_NODES && done < work; i++) {
         int32_t layer = i % m->desc.n_layer;
-        struct ggml_tensor *w = m->weights.by_role.layers[layer].ffn_up;
+        struct ggml_tensor *w = m->weights.by_role.layers[layer].ffn_up, *y = NULL;
         if (m->layer_device[layer] != m->n_devices - 1)
             continue;
-        int64_t n = rows < 32 ? 32 : rows;
-        n = n < w->ne[1] ? n : w->ne[1];
-        struct ggml_tensor *y = ggml_mul_mat(p->ctx, ggml_view_2d(p->ctx, w, w->ne[0], n, w->nb[1], 0), x);
+        if (c->kernels != NULL)
+            y = c->kernels->linear(c->kernels->user, p->ctx, w, x);
+        if (y == NULL) {
+            int64_t n = rows < 32 ? 32 : rows;
+            n = n < w->ne[1] ? n : w->ne[1];
+            y = ggml_mul_mat(p->ctx, ggml_view_2d(p->ctx, w, w->ne[0], n, w->nb[1], 0), x);
+        }
+        done += (double) w->ne[0] * (double) y->ne[0] * n_tokens;
         ggml_set_output(y);
         ggml_build_forward_expand(p->gf, y);
-        any = true;
     }
-    p->alloc =
-        any ? ggml_gallocr_new(ggml_backend_get_default_buffer_type(lathe_device_backend(c->cpu))) : NULL;
+    p->alloc = done > 0.0
+                   ? ggml_gallocr_new(ggml_backend_get_default_buffer_type(lathe_device_backend(c->cpu)))
+                   : NULL;
     if (p->alloc == NULL || !ggml_gallocr_alloc_graph(p->alloc, p->gf))
         return false;
     ggml_backend_tensor_memset(x, 0, 0, ggml_nbytes(x));
