@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/machine.h"
 #include "base/text.h"
+#include "cli/bench_kernels.h"
 #include "cli/cli.h"
 #include "cli/shared_options.h"
 #include "decode/speed.h"
@@ -15,6 +16,7 @@ enum { LIST_MAX = 32 };
 typedef struct bench_args {
     lathe_shared_args shared;
     const char *depths, *rows;
+    bool kernels;
     int64_t n_prompt, n_predict, repeats;
 } bench_args;
 
@@ -25,6 +27,8 @@ static const lathe_option options[] = {
       .help = "tokens in the cache before each measurement" },
     { .name = "rows", .group = "bench", .arg = "N,...", .kind = LATHE_OPTION_LIST, .offset = AT(rows),
       .help = "time of a step of so many tokens, as when drafts are verified: 1,2,4,8" },
+    { .name = "kernels", .group = "bench", .kind = LATHE_OPTION_FLAG, .offset = AT(kernels),
+      .help = "products of this machine's kernels, no model needed; --rows: their columns (1,2,4,8,16,64)" },
     { .name = "n-prompt", .group = "bench", .arg = "N", .kind = LATHE_OPTION_INT, .min = 1, .max = 1048576, .offset = AT(n_prompt),
       .default_text = "512", .help = "tokens of a prompt" },
     { .name = "n-predict", .short_name = "n", .group = "bench", .arg = "N", .kind = LATHE_OPTION_INT, .min = 1, .max = 1048576, .offset = AT(n_predict),
@@ -159,6 +163,14 @@ static lathe_status run(const void *args_, lathe_cli *cli, lathe_error *err) {
     lathe_status st = read_list("depths", args->depths, 0, depths, &n_depths, err);
     if (!st)
         st = read_list("rows", args->rows, 1, rows, &n_rows, err);
+    if (!st && args->kernels) {
+        static const int32_t usual[] = {1, 2, 4, 8, 16, 64};
+        const int threads = shared.n_threads > 0 ? (int) shared.n_threads : 1;
+        st = lathe_bench_kernels(n_rows > 0 ? rows : usual, n_rows > 0 ? n_rows : (int) LATHE_LEN(usual),
+                                 threads, cli, err);
+        if (st || shared.model == NULL)
+            return st;
+    }
     if (!st)
         st = lathe_shared_model_params(&shared, &mp, split, err);
     if (!st)
@@ -189,9 +201,10 @@ extern const lathe_verb lathe_verb_bench;
 const lathe_verb lathe_verb_bench = {
     .name = "bench",
     .summary = "speed of prompts and answers at depths of the context",
-    .usage = "lathe bench -m MODEL [--depths 0,2048] [--rows 1,2,4,8]",
+    .usage = "lathe bench -m MODEL [--depths 0,2048] [--rows 1,2,4,8], or --kernels [-t 2]",
     .examples = "lathe bench -m model.gguf --depths 0,2048\n"
-                "lathe bench -m model.gguf --rows 1,2,4,8 --json",
+                "lathe bench -m model.gguf --rows 1,2,4,8 --json\n"
+                "lathe bench --kernels --rows 1,4",
     .schema = "lathe.bench/1",
     .options = {tables, counts, LATHE_LEN(tables)},
     .args_size = sizeof(bench_args),

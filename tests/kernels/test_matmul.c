@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <ggml.h>
 
+#include "base/machine.h"
 #include "lathe/base.h"
-#include "tensor/cpu/cpu.h"
+#include "tensor/cpu/measure.h"
 
 static const enum ggml_type source_type[LATHE_PACKED_TYPES] = {GGML_TYPE_Q4_0, GGML_TYPE_Q8_0, GGML_TYPE_Q4_K,
                                                                GGML_TYPE_Q5_K, GGML_TYPE_Q6_K, GGML_TYPE_F16,
@@ -240,75 +240,35 @@ static void names_choose_sets(void **state) {
     assert_non_null(lathe_cpu_best(NULL));
 }
 
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double) t.tv_sec + 1e-9 * (double) t.tv_nsec;
-}
-
-/* Best GB/s of summing 256 MiB. */
-static double read_bandwidth(void) {
-    size_t n = (size_t) 1 << 25;
-    uint64_t *p = malloc(n * 8);
-    memset(p, 1, n * 8);
-    double best = 1e9;
-    volatile uint64_t sink;
-    for (int i = 0; i < 10; i++) {
-        double t = seconds();
-        uint64_t s[8] = {0};
-        for (size_t k = 0; k < n; k += 8)
-            for (int l = 0; l < 8; l++)
-                s[l] += p[k + (size_t) l];
-        sink = s[0] + s[1] + s[2] + s[3] + s[4] + s[5] + s[6] + s[7];
-        (void) sink;
-        t = seconds() - t;
-        best = t < best ? t : best;
-    }
-    free(p);
-    return (double) n * 8.0 / best * 1e-9;
-}
-
+/* All sets but the scalar one, or one; all types; beside what the memory gives and what the multiply-add
+ * does. */
 static int bench(const char *only) {
-    const int64_t columns[] = {1, 2, 4, 8, 16, 64}, n_rows = 5632, n_cols = 2048, copies = 12;
-    lathe_rng rng = lathe_rng_new(7, 0, 0);
+    const int64_t columns[] = {1, 2, 4, 8, 16, 64};
     size_t n_sets;
     const lathe_cpu *const *sets = lathe_cpu_sets(&n_sets);
-    printf("one thread, %d matrices of %d x %d; read bandwidth %.1f GB/s\n", (int) copies, (int) n_rows,
-           (int) n_cols, read_bandwidth());
-    printf("%-8s %-6s %4s %9s %8s %8s\n", "set", "type", "T", "ms/matrix", "GB/s", "GOP/s");
-    for (int type = 0; type < LATHE_PACKED_TYPES; type++) {
-        matrix m[16];
-        for (int i = 0; i < copies; i++)
-            m[i] = random_matrix(&rng, (lathe_packed_type) type, n_rows, n_cols, 0);
-        float *x = calloc((size_t) (64 * n_cols), 4), *y = malloc((size_t) (64 * n_rows) * 4);
-        uint8_t *q = aligned(64 * lathe_activation_bytes(n_cols));
-        double gb = (double) lathe_packed_groups(&m[0].packed) *
-                    (double) lathe_packed_group_bytes((lathe_packed_type) type, n_cols) * 1e-9;
-        for (size_t s = 0; s < n_sets; s++) {
-            if (!sets[s]->is_usable() || (only != NULL ? strcmp(only, sets[s]->name) != 0 : s == 0))
-                continue;
-            quantise_all(sets[s], n_cols, 64, x, q);
-            const void *in = lathe_packed_takes_floats((lathe_packed_type) type) ? (const void *) x : q;
+    const double bandwidth = lathe_measure_bandwidth(1, (size_t) 256 << 20);
+    lathe_error err = {0};
+    printf("one thread, matrices of 5632 x 2048; memory is read at %.1f GB/s\n", bandwidth * 1e-9);
+    for (size_t s = 0; s < n_sets; s++) {
+        if (!sets[s]->is_usable() || (only != NULL ? strcmp(only, sets[s]->name) != 0 : s == 0))
+            continue;
+        const double bytes = lathe_measure_peak(sets[s], false, 1),
+                     floats = lathe_measure_peak(sets[s], true, 1);
+        printf("%s: peak %.0f GOP/s in bytes, %.0f in floats\n%-6s %4s %9s %8s %8s  of memory, of peak\n",
+               sets[s]->name, bytes * 1e-9, floats * 1e-9, "type", "T", "ms", "GB/s", "GOP/s");
+        for (int type = 0; type < LATHE_PACKED_TYPES; type++)
             for (size_t c = 0; c < LATHE_LEN(columns); c++) {
-                double best = 1e9;
-                for (int rep = 0; rep < 7; rep++) {
-                    double t = seconds();
-                    for (int i = 0; i < copies; i++)
-                        sets[s]->matmul(&m[i].packed, in, columns[c], y, n_rows, 0,
-                                        lathe_packed_groups(&m[i].packed));
-                    t = (seconds() - t) / (double) copies;
-                    best = t < best ? t : best;
+                const lathe_packed_type t = (lathe_packed_type) type;
+                lathe_product_speed v;
+                if (lathe_measure_product(sets[s], t, 5632, 2048, columns[c], 1, &v, &err) != LATHE_OK) {
+                    fprintf(stderr, "%s\n", err.text);
+                    return 1;
                 }
-                printf("%-8s %-6s %4d %9.3f %8.1f %8.1f\n", sets[s]->name,
-                       lathe_packed_type_name((lathe_packed_type) type), (int) columns[c], best * 1e3,
-                       gb / best, 2e-9 * (double) (n_rows * n_cols * columns[c]) / best);
+                printf("%-6s %4d %9.3f %8.1f %8.1f     %4.0f%%    %4.0f%%\n", lathe_packed_type_name(t),
+                       (int) columns[c], v.seconds * 1e3, v.bytes / v.seconds * 1e-9,
+                       v.ops / v.seconds * 1e-9, 100.0 * v.bytes / v.seconds / bandwidth,
+                       100.0 * v.ops / v.seconds / (lathe_packed_takes_floats(t) ? floats : bytes));
             }
-        }
-        for (int i = 0; i < copies; i++)
-            drop(&m[i]);
-        free(x);
-        free(y);
-        free(q);
     }
     return 0;
 }

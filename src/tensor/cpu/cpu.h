@@ -63,6 +63,9 @@ typedef struct lathe_cpu {
      * writes past n_rows. */
     void (*matmul)(const lathe_packed *w, const void *x, int64_t n_x, float *y, int64_t ldy,
                    int64_t group_first, int64_t group_end);
+    /* n rounds of independent multiply-adds (of bytes, or of floats) with nothing around them; returns the
+     * number of operations. */
+    double (*spin)(int64_t n, bool floats);
     const struct lathe_attention_set *attention; /* attention_set.h */
 } lathe_cpu;
 

@@ -10,7 +10,7 @@ enum { EVERY_4 = 8, EVERY_5 = 8, EVERY_6 = 4 };
 #else
 enum { EVERY_4 = 8, EVERY_5 = 4, EVERY_6 = 2 };
 #endif
-enum { LANES = 8, TILE_BYTES = 4, TILE_WHOLE = 2, TILE_FLOAT = 2 };
+enum { LANES = 8, TILE_BYTES = 4, TILE_WHOLE = 2, TILE_FLOAT = 4 };
 
 typedef __m256 mf;
 typedef __m256i mi, mb, ms, mscale;
@@ -23,6 +23,9 @@ static inline __m256i bytes4(const void *p) {
     memcpy(&four, p, 4);
     return _mm256_set1_epi32(four);
 }
+
+/* Makes gcc compute x now, in a register. */
+#define MS_KEEP(x) __asm__("" : "+x"(x))
 
 static inline mf mf_set1(float x) {
     return _mm256_set1_ps(x);
@@ -111,7 +114,7 @@ static inline mi mi_widen_scaled(mi total, ms sum, mscale scale) {
 #else
 /* This sum here and not later: gcc would keep all products of a block in memory and add them at its end. */
 static inline __m256i now(__m256i sum) {
-    __asm__("" : "+x"(sum));
+    MS_KEEP(sum);
     return sum;
 }
 static inline ms ms_dot(ms sum, mb w, const int8_t *a) {

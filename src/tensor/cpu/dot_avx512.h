@@ -2,10 +2,13 @@
  * and added by vpdpbusd, which neither saturates nor needs widening. */
 #include <immintrin.h>
 
-enum { LANES = 16, TILE_BYTES = 8, TILE_WHOLE = 8, TILE_FLOAT = 4, EVERY_4 = 8, EVERY_5 = 8, EVERY_6 = 4 };
+enum { LANES = 16, TILE_BYTES = 8, TILE_WHOLE = 8, TILE_FLOAT = 8, EVERY_4 = 8, EVERY_5 = 8, EVERY_6 = 4 };
 
 typedef __m512 mf;
 typedef __m512i mi, mb, ms, mscale;
+
+/* Makes gcc compute x now, in a register. */
+#define MS_KEEP(x) __asm__("" : "+v"(x))
 
 static inline mf mf_set1(float x) {
     return _mm512_set1_ps(x);

@@ -21,6 +21,9 @@ typedef mi ms, mscale;
 #define EACH_LANE for (int l = 0; l < LANES; l++)
 #define EACH_BYTE for (int l = 0; l < 4 * LANES; l++)
 
+/* Makes gcc compute x now, in a register. */
+#define MS_KEEP(x) ((void) (x))
+
 static inline mf mf_set1(float x) {
     mf r;
     EACH_LANE r.v[l] = x;

@@ -6,7 +6,6 @@
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/cpuid.h"
 #include "tensor/cpu/dot_avx2.h"
-#include "tensor/cpu/simd_avx2.h"
 
 #include "tensor/cpu/matmul_tmpl.h"
 
@@ -14,4 +13,4 @@ static bool is_usable(void) {
     return cpuid_has_avx2();
 }
 
-const lathe_cpu lathe_cpu_avx2 = {"avx2", is_usable, quantise, matmul, &lathe_attention_avx2};
+const lathe_cpu lathe_cpu_avx2 = {"avx2", is_usable, quantise, matmul, spin, &lathe_attention_avx2};

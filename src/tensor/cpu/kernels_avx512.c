@@ -6,7 +6,6 @@
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/cpuid.h"
 #include "tensor/cpu/dot_avx512.h"
-#include "tensor/cpu/simd_avx512.h"
 
 #include "tensor/cpu/matmul_tmpl.h"
 
@@ -14,4 +13,4 @@ static bool is_usable(void) {
     return cpuid_has_avx512();
 }
 
-const lathe_cpu lathe_cpu_avx512 = {"avx512", is_usable, quantise, matmul, &lathe_attention_avx512};
+const lathe_cpu lathe_cpu_avx512 = {"avx512", is_usable, quantise, matmul, spin, &lathe_attention_avx512};

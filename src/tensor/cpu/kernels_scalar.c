@@ -5,7 +5,6 @@
 #include "tensor/cpu/attention_set.h"
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/dot_scalar.h"
-#include "tensor/cpu/simd_scalar.h"
 
 #include "tensor/cpu/matmul_tmpl.h"
 
@@ -13,4 +12,4 @@ static bool is_usable(void) {
     return true;
 }
 
-const lathe_cpu lathe_cpu_scalar = {"scalar", is_usable, quantise, matmul, &lathe_attention_scalar};
+const lathe_cpu lathe_cpu_scalar = {"scalar", is_usable, quantise, matmul, spin, &lathe_attention_scalar};

@@ -169,24 +169,28 @@ ALWAYS void blocks(const int type, const int n_x, const int n_v, const uint8_t *
     COLUMNS VECTORS acc_[c][v] = acc[c][v];
 }
 
-/* The same for f16 and bf16, with columns of floats: four sums, of every fourth column each, hide the time
- * that one addition takes. */
-ALWAYS void floats(const bool half, const int n_x, const uint8_t *p, int64_t n_cols, const float *x, int v,
-                   mf result[WIDEST][PASSES]) {
-    mf acc[4][WIDEST];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-        COLUMNS acc[i][c] = mf_set1(0.0f);
-    for (int64_t k = 0; k < n_cols; k += 4, p += 128) {
-        prefetch(p, 128);
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) {
-            const uint8_t *at = p + 32 * i + 2 * LANES * v;
-            mf w = half ? mf_half(at) : mf_bf16(at);
-            COLUMNS acc[i][c] = mf_fma(w, mf_set1(x[c * n_cols + k + i]), acc[i][c]);
+/* The same for f16 and bf16, with columns of floats: two sums, of even and of odd columns, hide a part of the
+ * time that one addition takes. */
+ALWAYS void floats(const bool half, const int n_x, const int n_v, const uint8_t *p, int64_t n_cols,
+                   const float *x, int lane, mf result[WIDEST][PASSES]) {
+    mf even[WIDEST][PASSES], odd[WIDEST][PASSES];
+    COLUMNS VECTORS even[c][v] = odd[c][v] = mf_set1(0.0f);
+    for (int64_t k = 0; k < n_cols; k += 2, p += 64) {
+        if (lane == 0)
+            prefetch(p, 64);
+        mf w[PASSES];
+        VECTORS {
+            const uint8_t *at = p + 2 * (lane + LANES * v);
+            w[v] = half ? mf_half(at) : mf_bf16(at);
         }
+        COLUMNS VECTORS even[c][v] = mf_fma(w[v], mf_set1(x[c * n_cols + k]), even[c][v]);
+        VECTORS {
+            const uint8_t *at = p + 32 + 2 * (lane + LANES * v);
+            w[v] = half ? mf_half(at) : mf_bf16(at);
+        }
+        COLUMNS VECTORS odd[c][v] = mf_fma(w[v], mf_set1(x[c * n_cols + k + 1]), odd[c][v]);
     }
-    COLUMNS result[c][v] = mf_add(mf_add(acc[0][c], acc[1][c]), mf_add(acc[2][c], acc[3][c]));
+    COLUMNS VECTORS result[c][v] = mf_add(even[c][v], odd[c][v]);
 }
 
 /* --- Tiles: 16 rows times n_x columns --------------------------------------------------------------- */
@@ -197,7 +201,14 @@ ALWAYS void tile(const int type, const int n_x, const uint8_t *p, int64_t n_cols
     const int n_v = PASSES;
     COLUMNS VECTORS acc[c][v] = mf_set1(0.0f);
     if (type == LATHE_PACKED_F16 || type == LATHE_PACKED_BF16) {
-        VECTORS floats(type == LATHE_PACKED_F16, n_x, p, n_cols, x, v, acc);
+        const bool half = type == LATHE_PACKED_F16;
+        if (n_x <= TILE_WHOLE)
+            floats(half, n_x, PASSES, p, n_cols, x, 0, acc);
+        for (int v = 0; v < PASSES && n_x > TILE_WHOLE; v++) {
+            mf part[WIDEST][PASSES];
+            floats(half, n_x, 1, p, n_cols, x, v * LANES, part);
+            COLUMNS acc[c][v] = part[c][0];
+        }
     } else if (n_x <= TILE_WHOLE) {
         blocks(type, n_x, PASSES, p, n_cols / 32, x, x_bytes, 0, acc);
     } else {
@@ -268,4 +279,43 @@ static void matmul(const lathe_packed *w, const void *x, int64_t n_x, float *y, 
         product_Q4_0, product_Q8_0, product_Q4_K, product_Q5_K, product_Q6_K, product_F16, product_BF16,
     };
     products[w->type](w, x, n_x, y, ldy, group_first, group_end);
+}
+
+/* --- How fast the processor is ------------------------------------------------------------------------ */
+
+#define EACH_SUM _Pragma("GCC unroll 12") for (int i = 0; i < SUMS; i++)
+
+static double spin(int64_t n, bool floats) {
+    enum { SUMS = 12 }; /* enough to hide the time that one takes */
+    int8_t a[4 * SUMS];
+    float x[SUMS], result[LANES];
+    uint8_t bytes[4 * LANES];
+    memset(a, 1, sizeof a);
+    memset(bytes, 0, sizeof bytes);
+    for (int i = 0; i < SUMS; i++)
+        x[i] = 1e-9f;
+    __asm__ volatile("" : : "r"(bytes), "r"(x) : "memory");
+    mb w = mb_load(bytes);
+    mf f = mf_set1(x[0]), sums_f[SUMS], all = mf_set1(0.0f);
+    ms sums[SUMS];
+    /* The barriers say that the operands might have changed: nothing leaves the loops. */
+    EACH_SUM {
+        sums[i] = ms_zero();
+        sums_f[i] = mf_set1(0.0f);
+    }
+    for (int64_t r = 0; r < n && floats; r++) {
+        __asm__ volatile("" : : "r"(x) : "memory");
+        EACH_SUM sums_f[i] = mf_fma(f, mf_set1(x[i]), sums_f[i]);
+    }
+    for (int64_t r = 0; r < n && !floats; r++) {
+        __asm__ volatile("" : : "r"(a) : "memory");
+        EACH_SUM {
+            sums[i] = ms_dot(sums[i], w, a + 4 * i);
+            MS_KEEP(sums[i]);
+        }
+    }
+    EACH_SUM all = mf_add(all, mf_add(mf_of(mi_widen(mi_start(0), sums[i])), sums_f[i]));
+    mf_store(result, all);
+    /* The result is used, if only to be nothing. */
+    return (double) n * SUMS * LANES * (floats ? 2.0 : 8.0) + (result[0] > 1e30f ? 1.0 : 0.0);
 }
