@@ -42,8 +42,8 @@ static bool probe_new(const lathe_context *c, int32_t n_tokens, probe *p) {
         struct ggml_tensor *w = m->weights.by_role.layers[layer].ffn_up, *y = NULL;
         if (m->layer_device[layer] != m->n_devices - 1)
             continue;
-        if (c->kernels != NULL)
-            y = c->kernels->linear(c->kernels->user, p->ctx, w, x);
+        if (c->kernels.linear != NULL)
+            y = c->kernels.linear(c->kernels.user, p->ctx, w, x);
         if (y == NULL) {
             int64_t n = rows < 32 ? 32 : rows;
             n = n < w->ne[1] ? n : w->ne[1];
