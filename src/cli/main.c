@@ -315,6 +315,9 @@ static int unknown_verb(const char *name, const char *second, bool json) {
     lathe_status st;
     if (list_seconds(name, second, &err))
         st = err.status;
+    else if (strlen(name) > 5 && strcmp(name + strlen(name) - 5, ".gguf") == 0)
+        st = lathe_fail(&err, LATHE_ERR_ARG, "'%.200s' is a file; to get text from it: lathe run %.200s",
+                        name, name);
     else if (near)
         st = lathe_fail(&err, LATHE_ERR_ARG, "no verb '%.60s'; did you mean '%s'?", name, near);
     else

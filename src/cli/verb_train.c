@@ -362,7 +362,7 @@ static lathe_status find_data(train_args *a, lathe_train_texts_result *made, lat
     size_t n = 0, n_tokens = 0;
     if (text == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the names of the files");
-    strcpy(text, a->data);
+    memcpy(text, a->data, strlen(a->data) + 1);
     lathe_status status = LATHE_OK;
     for (char *at = text; at != NULL && status == LATHE_OK;) {
         char *comma = strchr(at, ',');

@@ -98,7 +98,7 @@ struct lathe_context {
     lathe_kv_store kv;
     lathe_graph graphs[LATHE_GRAPH_SLOTS + 1]; /* the last one is for batches above LATHE_GRAPH_SMALL */
     uint64_t clock;
-    lathe_kernels kernels; /* empty where ggml does it all */
+    lathe_kernels kernels;   /* empty where ggml does it all */
     lathe_attention_op attn; /* what their attention is given */
     lathe_tap_list taps;
     bool (*cancel)(void *user);

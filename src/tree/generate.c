@@ -208,7 +208,7 @@ static lathe_status new_columns(const lathe_tree *tree, int32_t dim, int64_t n, 
         if (ok && dim > 1)
             snprintf(c->name, room, "%s.%d", name, (int) (i % dim) + 1);
         else if (ok)
-            strcpy(c->name, name);
+            snprintf(c->name, room, "%s", name);
     }
     if (ok)
         return LATHE_OK;
