@@ -266,6 +266,37 @@ typedef struct lathe_session_spec_stats {
 } lathe_session_spec_stats;
 /** false: the session does not speculate. */
 LATHE_API bool lathe_session_spec_stats_of(const lathe_session *session, lathe_session_spec_stats *stats);
+/** One of many prompts. */
+typedef struct lathe_stream_prompt {
+    const int32_t *ids; /**< [n_ids] */
+    size_t n_ids;
+    uint64_t seed;
+    void *user; /**< of text */
+} lathe_stream_prompt;
+
+typedef struct lathe_stream_params {
+    size_t struct_size;
+    const lathe_session_params
+        *answer; /**< of every answer; the context in it is not used, the seed is each prompt's */
+    const lathe_spec_params *spec; /**< NULL: no speculation; match or greedy, and chains */
+    int32_t n_parallel;            /**< sequences at once, at most what the host's context was made for */
+    int32_t n_ctx;                 /**< positions of an answer */
+    double latency;     /**< 1.5: a batch with drafts takes at most so many times that of one without */
+    lathe_text_fn text; /**< may be NULL */
+    /** An answer is there; the session holds its ids and stats until it returns. false stops. */
+    bool (*done)(void *user, size_t index, const lathe_session *session);
+    void *user;
+    /* out */
+    int64_t rounds, rows, tokens, drafted, accepted;
+    double seconds;
+} lathe_stream_params;
+/** Answers n prompts, several at once in the context of `host`: each step computes the pending token of every
+ * sequence and, where that pays, drafted ones of some, admitted by their probability. Each answer is that of
+ * a session of its own (to the bit where the context is exact). */
+LATHE_API LATHE_NODISCARD lathe_status lathe_session_stream(lathe_session *host, lathe_stream_params *params,
+                                                            const lathe_stream_prompt *prompts, size_t n,
+                                                            lathe_error *err);
+
 /** Where a text leaves that of a plain session. */
 typedef struct lathe_difference {
     size_t struct_size;
@@ -388,6 +419,59 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_sim_lengths(const char *controller,
                                                          int32_t n_tokens, int32_t runs, uint64_t seed,
                                                          double *mean_cost, double *se, double *best,
                                                          lathe_error *err);
+
+/* --- Traces: what each arm would have emitted, and controllers replayed on it --- */
+
+typedef struct lathe_arm_info {
+    const char *name;
+    int32_t length; /**< most drafted tokens; 0: plain */
+    double draft;   /**< cost of a drafted token in plain steps */
+} lathe_arm_info;
+/** Arms of a session that speculates, borrowed names; returns how many there are. */
+LATHE_API int32_t lathe_session_arms(const lathe_session *session, lathe_arm_info *arms, int32_t n_max);
+/** emitted [n_arms]: tokens that a round of each arm would have emitted at this position of the answer. */
+typedef void (*lathe_trace_fn)(void *user, int32_t position, const int32_t *emitted, int32_t n_arms);
+/** Calls row for every position of the last answer of a session that speculates; n_prompt: tokens before it.
+ */
+LATHE_API LATHE_NODISCARD lathe_status lathe_session_trace(lathe_session *session, size_t n_prompt,
+                                                           lathe_trace_fn row, void *user, lathe_error *err);
+
+typedef struct lathe_trace lathe_trace;
+/** JSON lines: a header with schema lathe.spec-trace/1, arms and v, then {"pos", "arm_lengths"} each. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_trace_read(const char *path, lathe_trace **trace,
+                                                        lathe_error *err);
+LATHE_API void lathe_trace_free(lathe_trace *trace);
+LATHE_API const char *lathe_trace_arm_name(const lathe_trace *trace, int32_t arm);
+typedef struct lathe_replay {
+    size_t struct_size;
+    double tokens, rounds, cost; /**< cost in plain steps */
+    double best_cost;            /**< of the best fixed arm in hindsight */
+    int32_t best_arm, n_arms;
+    double arm_cost[32], pulls[32];
+} lathe_replay;
+LATHE_API LATHE_NODISCARD lathe_status lathe_trace_replay(const lathe_trace *trace, const char *controller,
+                                                          uint64_t seed, lathe_replay *out, lathe_error *err);
+
+/* --- Calibration --- */
+
+typedef struct lathe_spec_calibration {
+    size_t struct_size;
+    int32_t depth;  /**< tokens held */
+    double plain_s; /**< of a step of one row */
+    double draft_s; /**< of a drafted token; 0: no draft model */
+    double spent_s;
+    bool assumed;          /**< too slow to measure in the time there is: a cautious guess */
+    lathe_cost_model cost; /**< v(n) and the draft's c */
+} lathe_spec_calibration;
+/** Measures steps behind `depth` dummy tokens and keeps the result in cache_dir (NULL: nowhere), where run
+ * finds it.
+ * @param rows_max  largest step, 2 to 64
+ * @param draft     GGUF file of a draft model, or NULL */
+LATHE_API LATHE_NODISCARD lathe_status lathe_spec_calibrate(const lathe_model *model,
+                                                            const lathe_context_params *params, int32_t depth,
+                                                            int32_t rows_max, const char *draft,
+                                                            const char *cache_dir,
+                                                            lathe_spec_calibration *out, lathe_error *err);
 
 /* --- COOL-SD on a Markov chain --- */
 

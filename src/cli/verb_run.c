@@ -17,7 +17,7 @@
 typedef struct run_args { /* begins like lathe_speculation_verb_args */
     lathe_shared_args shared;
     lathe_speculation_args spec;
-    int64_t n_predict, keep;
+    int64_t n_predict, keep, parallel;
     const char *prompts, *session, *stop, *system, *chat_template;
     bool interactive, ignore_eos, shift, stream;
 } run_args;
@@ -66,6 +66,17 @@ static const lathe_option options[] = {
      .kind = LATHE_OPTION_FILE,
      .offset = AT(prompts),
      .help = "a prompt a line; writes a JSON line for each, line i (from 0) with seed + i"},
+    {.name = "parallel",
+     .short_name = "np",
+     .group = "generation",
+     .arg = "N",
+     .kind = LATHE_OPTION_INT,
+     .offset = AT(parallel),
+     .min = 1,
+     .max = 64,
+     .default_text = "4",
+     .help = "prompts of --prompts that are answered at once, in one batch",
+     .hidden = true},
     {.name = "session",
      .group = "generation",
      .arg = "FILE",
@@ -122,6 +133,7 @@ static void defaults(void *arguments) {
     run_args *args = arguments;
     lathe_shared_defaults(&args->shared, -1);
     args->n_predict = -1;
+    args->parallel = 4;
     lathe_speculation_defaults(&args->spec);
 }
 
@@ -265,27 +277,45 @@ static lathe_status split_stops(const char *list, char **copy, const char *stops
     return LATHE_OK;
 }
 
+/* Settings of an answer and what they borrow. */
+typedef struct answer_params {
+    lathe_session_params params;
+    lathe_logit_bias *bias;
+    char *copy;
+    const char *stops[STOPS_MAX];
+} answer_params;
+
+static void answer_params_free(answer_params *a) {
+    free(a->copy);
+    free(a->bias);
+}
+
+static lathe_status make_params(const run_args *args, lathe_cli *cli, uint64_t seed, answer_params *a,
+                                lathe_error *err) {
+    *a = (answer_params){.params = lathe_session_params_default()};
+    lathe_session_params *params = &a->params;
+    params->n_predict = (int32_t) args->n_predict;
+    params->n_keep = (int32_t) args->keep;
+    params->ignore_eos = args->ignore_eos;
+    params->shift = args->shift;
+    params->progress = cli->progress;
+    params->stop = a->stops;
+    lathe_status st = lathe_shared_context_params(&args->shared, &params->context, err);
+    params->context.logger = cli->logger;
+    if (!st)
+        st = lathe_shared_sampler_params(&args->shared, seed, &params->sampler, &a->bias, err);
+    if (!st)
+        st = split_stops(args->stop, &a->copy, a->stops, &params->n_stop, err);
+    return st;
+}
+
 static lathe_status open_session(const run_args *args, lathe_cli *cli, const lathe_model *model,
                                  uint64_t seed, const lathe_spec_params *speculate, lathe_session **session,
                                  lathe_error *err) {
-    lathe_session_params params = lathe_session_params_default();
-    lathe_logit_bias *bias = NULL;
-    char *copy = NULL;
-    const char *stops[STOPS_MAX];
-    params.n_predict = (int32_t) args->n_predict;
-    params.n_keep = (int32_t) args->keep;
-    params.ignore_eos = args->ignore_eos;
-    params.shift = args->shift;
-    params.progress = cli->progress;
-    params.stop = stops;
-    lathe_status st = lathe_shared_context_params(&args->shared, &params.context, err);
-    params.context.logger = cli->logger;
+    answer_params a;
+    lathe_status st = make_params(args, cli, seed, &a, err);
     if (!st)
-        st = lathe_shared_sampler_params(&args->shared, seed, &params.sampler, &bias, err);
-    if (!st)
-        st = split_stops(args->stop, &copy, stops, &params.n_stop, err);
-    if (!st)
-        st = lathe_session_new(model, &params, session, err);
+        st = lathe_session_new(model, &a.params, session, err);
     if (!st)
         lathe_session_set_cancel(*session, is_interrupted, NULL);
     if (!st && speculate)
@@ -294,8 +324,7 @@ static lathe_status open_session(const run_args *args, lathe_cli *cli, const lat
         lathe_session_free(*session);
         *session = NULL;
     }
-    free(copy);
-    free(bias);
+    answer_params_free(&a);
     return st;
 }
 
@@ -509,6 +538,142 @@ static lathe_status many_answers(const run_args *args, lathe_cli *cli, const lat
     return st;
 }
 
+/* --- Several of them at once --------------------------------------------------------------------- */
+
+typedef struct many {
+    lathe_cli *cli;
+    lathe_stream_prompt *prompts; /* [n] */
+    output *outputs;              /* [n] */
+    char **lines;                 /* [n] JSON of answers that wait for an earlier one */
+    size_t n, n_printed;
+    bool failed;
+} many;
+
+/* Answers are written in the order of the prompts. */
+static bool write_answer(void *user, size_t index, const lathe_session *session) {
+    many *m = user;
+    json_t *out = json_pack("{s:s, s:s}", "schema", "lathe.run/1", "version", lathe_version());
+    if (out)
+        fill_json(out, session, &m->outputs[index]);
+    m->lines[index] = out ? json_dumps(out, JSON_COMPACT) : NULL;
+    json_decref(out);
+    m->failed = m->failed || !m->lines[index];
+    for (; m->n_printed < m->n && m->lines[m->n_printed]; m->n_printed++)
+        if (fprintf(m->cli->out, "%s\n", m->lines[m->n_printed]) < 0)
+            m->failed = true;
+    fflush(m->cli->out);
+    return !m->failed && !ferror(m->cli->out) && !lathe_cli_interrupted();
+}
+
+static lathe_status read_prompts(const run_args *args, const lathe_model *model, uint64_t seed, char *text,
+                                 size_t n_bytes, many *m, lathe_error *err) {
+    size_t n = 0;
+    for (size_t i = 0; i < n_bytes; i++)
+        n += text[i] == '\n' || i + 1 == n_bytes;
+    m->prompts = calloc(n + 1, sizeof *m->prompts);
+    m->outputs = calloc(n + 1, sizeof *m->outputs);
+    m->lines = calloc(n + 1, sizeof *m->lines);
+    if (!m->prompts || !m->outputs || !m->lines)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %zu prompts", n);
+    lathe_status st = LATHE_OK;
+    for (size_t at = 0; !st && at < n_bytes; m->n++) {
+        const char *newline = memchr(text + at, '\n', n_bytes - at);
+        size_t length = newline ? (size_t) (newline - text) - at : n_bytes - at;
+        const size_t next = at + length + 1;
+        if (length > 0 && text[at + length - 1] == '\r')
+            length--;
+        const lathe_buf line = {.data = text + at, .n_bytes = length};
+        int32_t *ids = NULL;
+        st = prompt_ids(args, model, &line, args->shared.special_seen && args->shared.special, &ids,
+                        &m->prompts[m->n].n_ids, err);
+        if (st && err)
+            st = lathe_fail_within(err, "%s: line %zu", args->prompts, m->n + 1);
+        m->prompts[m->n].ids = ids;
+        m->prompts[m->n].seed = seed + m->n;
+        m->outputs[m->n].cli = m->cli;
+        lathe_buf_init(&m->outputs[m->n].text, (size_t) 1 << 30);
+        m->prompts[m->n].user = &m->outputs[m->n];
+        at = next;
+    }
+    return st;
+}
+
+/* A context for all of them; where it does not fit into memory, a smaller one is not tried: the caller
+ * answers one after another. */
+static lathe_status open_host(const run_args *args, lathe_cli *cli, const lathe_model *model, uint64_t seed,
+                              int32_t n_parallel, answer_params *a, int32_t *n_ctx, lathe_session **host,
+                              lathe_error *err) {
+    lathe_status st = make_params(args, cli, seed, a, err);
+    if (st)
+        return st;
+    lathe_session_params params = a->params;
+    *n_ctx = params.context.n_ctx > 0 ? params.context.n_ctx : lathe_model_n_ctx_train(model);
+    if (*n_ctx < 1 || *n_ctx > INT32_MAX / n_parallel)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "a context of %d tokens for each of %d sequences", *n_ctx,
+                          n_parallel);
+    params.context.n_ctx = *n_ctx * n_parallel;
+    params.context.n_seq_max = n_parallel;
+    st = lathe_session_new(model, &params, host, err);
+    if (!st)
+        lathe_session_set_cancel(*host, is_interrupted, NULL);
+    return st;
+}
+
+static lathe_status many_at_once(const run_args *args, lathe_cli *cli, const lathe_model *model,
+                                 const speculation *spec, uint64_t seed, bool *done, lathe_error *err) {
+    const lathe_shared_args file = {.file = args->prompts};
+    many m = {.cli = cli};
+    answer_params a = {0};
+    char *text = NULL;
+    size_t n_bytes = 0;
+    lathe_session *host = NULL;
+    lathe_stream_params stream = {
+        .struct_size = sizeof stream, .latency = 1.5, .text = take_text, .done = write_answer, .user = &m};
+    *done = true;
+    lathe_status st = lathe_input_text(&file, NULL, 0, LATHE_INPUT_ERROR, &text, &n_bytes, err);
+    if (!st)
+        st = read_prompts(args, model, seed, text, n_bytes, &m, err);
+    if (!st && m.n == 0)
+        st = lathe_fail(err, LATHE_ERR_INPUT, "%s: no prompts; want one a line", args->prompts);
+    stream.n_parallel = (int32_t) args->parallel;
+    if (!st) {
+        st = open_host(args, cli, model, seed, stream.n_parallel, &a, &stream.n_ctx, &host, err);
+        if (st == LATHE_ERR_MEMORY ||
+            (!st && stream.n_parallel * 17 > lathe_context_n_batch(lathe_session_context(host)))) {
+            *done = false;
+            st = LATHE_OK;
+        }
+    }
+    if (!st && *done) {
+        cli->json_printed = true;
+        stream.answer = &a.params;
+        stream.spec = spec->on ? &spec->params : NULL;
+        st = lathe_session_stream(host, &stream, m.prompts, m.n, err);
+        if (st == LATHE_ERR_CANCELLED && m.failed)
+            st =
+                lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a line of JSON, or it could not be written");
+        if (!st && cli->quiet == 0)
+            fprintf(cli->err,
+                    "lathe run: %zu answers, %lld tokens in %.3f s (%.1f tokens/s, %d at once), %lld of %lld "
+                    "drafted kept\n",
+                    m.n, (long long) stream.tokens, stream.seconds,
+                    stream.seconds > 0 ? (double) stream.tokens / stream.seconds : 0, (int) stream.n_parallel,
+                    (long long) stream.accepted, (long long) stream.drafted);
+    }
+    lathe_session_free(host);
+    answer_params_free(&a);
+    for (size_t i = 0; i < m.n; i++) {
+        lathe_free((void *) (uintptr_t) m.prompts[i].ids);
+        lathe_buf_free(&m.outputs[i].text);
+        free(m.lines[i]);
+    }
+    free(m.prompts);
+    free(m.outputs);
+    free(m.lines);
+    free(text);
+    return st;
+}
+
 /* --- The verb ------------------------------------------------------------------------------------ */
 
 static lathe_status chat_kind(const run_args *args, const lathe_model *model, const char **kind,
@@ -550,6 +715,18 @@ static lathe_status with_model(const run_args *args, lathe_cli *cli, const lathe
     size_t n_ids = 0;
     speculation spec;
     lathe_status st = begin_speculation(args, cli, &spec, err);
+    const bool by_match = !args->spec.verify || strcmp(args->spec.verify, "match") == 0 ||
+                          strcmp(args->spec.verify, "greedy") == 0;
+    /* Rows of other sequences shift what is summed with what: exact answers are made one after another. */
+    if (!st && args->prompts && args->parallel > 1 && by_match && !args->shift && !args->spec.tree &&
+        !args->shared.exact) {
+        bool done = true;
+        st = many_at_once(args, cli, model, &spec, seed, &done, err);
+        if (st || done) {
+            end_speculation(&spec);
+            return st;
+        }
+    }
     if (!st)
         st = open_session(args, cli, model, seed, spec.on ? &spec.params : NULL, &session, err);
     if (st) {

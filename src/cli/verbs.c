@@ -16,6 +16,10 @@ extern const lathe_verb lathe_verb_spec_check;
 extern const lathe_verb lathe_verb_spec_sim;
 extern const lathe_verb lathe_verb_spec_tree;
 extern const lathe_verb lathe_verb_spec_analyse;
+extern const lathe_verb lathe_verb_spec_calibrate;
+extern const lathe_verb lathe_verb_spec_record;
+extern const lathe_verb lathe_verb_spec_replay;
+extern const lathe_verb lathe_verb_spec_report;
 extern const lathe_verb lathe_verb_ngram_build;
 extern const lathe_verb lathe_verb_ngram_merge;
 extern const lathe_verb lathe_verb_ngram_stats;
@@ -52,6 +56,10 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_spec_sim,
     &lathe_verb_spec_tree,
     &lathe_verb_spec_analyse,
+    &lathe_verb_spec_calibrate,
+    &lathe_verb_spec_record,
+    &lathe_verb_spec_replay,
+    &lathe_verb_spec_report,
     &lathe_verb_ngram_build,
     &lathe_verb_ngram_merge,
     &lathe_verb_ngram_stats,

@@ -8,7 +8,8 @@ enum { FIRST_PLAIN = 4 };
 
 void lathe_gate_answer(lathe_gate *gate) {
     gate->T = gate->P = 0.0;
-    gate->n_since = gate->since_tokens = 0;
+    gate->n_since = 0;
+    gate->since_tokens = 0.0;
     gate->interrupted_s = 0.0;
     gate->refused = gate->probes = 0;
 }
@@ -121,10 +122,11 @@ void lathe_gate_plain(lathe_gate *gate, double seconds, double forward_s) {
     /* What was priced dearer than this measurement says is taken back. */
     for (int32_t i = 0; i < gate->n_since; i++)
         gate->P -= gate->since_count[i] * fmax(0.0, gate->since_price[i] - forward_s);
-    gate->n_since = gate->since_tokens = 0;
+    gate->n_since = 0;
+    gate->since_tokens = 0.0;
 }
 
-void lathe_gate_drafted(lathe_gate *gate, double m, double seconds, int32_t n_emitted) {
+void lathe_gate_drafted(lathe_gate *gate, double m, double seconds, double n_emitted) {
     const double M = m * gate->plain_s, U = upper_ratio(gate), q = lathe_gate_price(gate);
     double y = seconds;
     gate->rounds_since_interruption++;

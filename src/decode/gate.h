@@ -17,10 +17,10 @@ typedef struct lathe_gate {
     int32_t n_plain, n_plain_ever;
     double ratio[32]; /* measured over modelled cost of the last drafted rounds */
     int32_t n_ratio;
-    int32_t since_tokens; /* emitted since the last plain round */
+    double since_tokens; /* emitted since the last plain round */
     int32_t n_since;
     double since_price[LATHE_GATE_SINCE_MAX];
-    int32_t since_count[LATHE_GATE_SINCE_MAX];
+    double since_count[LATHE_GATE_SINCE_MAX];
     int32_t rounds_since_interruption;
     double interrupted_s;
     int64_t refused, probes;
@@ -49,7 +49,7 @@ bool lathe_gate_allows(lathe_gate *gate, double m);
 /* Reports a plain round: all its time, and that of its forward pass and sampling alone. */
 void lathe_gate_plain(lathe_gate *gate, double seconds, double forward_s);
 /* Reports a drafted round modelled at m plain steps that emitted n tokens. */
-void lathe_gate_drafted(lathe_gate *gate, double m, double seconds, int32_t n_emitted);
+void lathe_gate_drafted(lathe_gate *gate, double m, double seconds, double n_emitted);
 /* (D + room) / P: what the answer can have lost, as a share. */
 double lathe_gate_loss_bound(const lathe_gate *gate);
 

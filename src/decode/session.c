@@ -56,7 +56,7 @@ static bool cancelled(void *user) {
 }
 
 static lathe_status fill(lathe_session *s, lathe_error *err) {
-    lathe_status st = lathe_context_new(s->model, &s->params.context, &s->context, err);
+    lathe_status st = s->host ? LATHE_OK : lathe_context_new(s->model, &s->params.context, &s->context, err);
     if (!st)
         st = make_sampler(s, &s->params.sampler, &s->sampler, err);
     if (!st)
@@ -98,17 +98,51 @@ lathe_status lathe_session_new(const lathe_model *model, const lathe_session_par
     return LATHE_OK;
 }
 
+lathe_status lathe_session_guest(lathe_session *host, int32_t seq, int32_t n_ctx,
+                                 const lathe_session_params *params, lathe_session **session,
+                                 lathe_error *err) {
+    lathe_session *s = calloc(1, sizeof *s);
+    const int32_t n_batch = lathe_context_n_batch(host->context);
+    if (!s || !(s->seqs = malloc((size_t) n_batch * sizeof *s->seqs))) {
+        free(s);
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a session");
+    }
+    for (int32_t i = 0; i < n_batch; i++)
+        s->seqs[i] = seq;
+    s->model = host->model;
+    s->vocab = host->vocab;
+    s->params = *params;
+    s->context = host->context;
+    s->host = host;
+    s->seq = seq;
+    s->n_ctx = n_ctx;
+    s->step = (lathe_session_step){.take = lathe_session_plain_step};
+    const lathe_status st = fill(s, err);
+    if (st) {
+        lathe_session_free(s);
+        return st;
+    }
+    *session = s;
+    return LATHE_OK;
+}
+
+int32_t lathe_session_n_ctx(const lathe_session *s) {
+    return s->host ? s->n_ctx : lathe_context_n_ctx(s->context);
+}
+
 void lathe_session_free(lathe_session *session) {
     if (!session)
         return;
     if (session->step.free)
         session->step.free(session->step.state);
-    lathe_context_free(session->context);
+    if (!session->host)
+        lathe_context_free(session->context);
     lathe_sampler_free(session->sampler);
     lathe_stop_text_free(&session->stop);
     lathe_detok_free(session->detok);
     free(session->ids);
     free(session->no_logits);
+    free(session->seqs);
     free(session);
 }
 
@@ -172,7 +206,7 @@ void lathe_session_set_step(lathe_session *session, const lathe_session_step *st
 }
 
 void lathe_session_clear(lathe_session *session) {
-    lathe_context_clear(session->context, -1);
+    lathe_context_clear(session->context, session->host ? session->seq : -1);
     session->n_ids = session->n_generated = session->keep = session->n_dropped = 0;
 }
 
@@ -228,7 +262,7 @@ lathe_status lathe_session_load(lathe_session *session, const char *path, lathe_
 /* --- The prompt ---------------------------------------------------------------------------------- */
 
 static lathe_status check_prompt(const lathe_session *s, const int32_t *ids, size_t n_ids, lathe_error *err) {
-    const int32_t n_vocab = lathe_model_n_vocab(s->model), n_ctx = lathe_context_n_ctx(s->context);
+    const int32_t n_vocab = lathe_model_n_vocab(s->model), n_ctx = lathe_session_n_ctx(s);
     if (n_ids == 0)
         return lathe_fail(err, LATHE_ERR_ARG, "the prompt is empty; give some text or token ids");
     if (n_ids > (size_t) n_ctx)
@@ -243,15 +277,15 @@ static lathe_status check_prompt(const lathe_session *s, const int32_t *ids, siz
 
 /* Keeps in the context what the new prompt begins with, all but its last token; returns how many tokens. */
 static size_t reuse(lathe_session *s, const int32_t *ids, size_t n_ids) {
-    size_t n_held = (size_t) lathe_context_n_past(s->context, 0), n = 0;
+    size_t n_held = (size_t) lathe_context_n_past(s->context, s->seq), n = 0;
     if (s->n_dropped > 0 && n_held > s->keep)
         n_held = s->keep; /* what follows a gap stands at other positions */
     if (n_held > s->n_ids)
         n_held = s->n_ids;
     while (n < n_held && n + 1 < n_ids && s->ids[n] == ids[n])
         n++;
-    if (lathe_context_rollback(s->context, 0, (int32_t) n, NULL) != LATHE_OK) {
-        lathe_context_clear(s->context, 0);
+    if (lathe_context_rollback(s->context, s->seq, (int32_t) n, NULL) != LATHE_OK) {
+        lathe_context_clear(s->context, s->seq);
         n = 0;
     }
     return n;
@@ -262,7 +296,8 @@ static lathe_status read_prompt(lathe_session *s, size_t from, size_t to, lathe_
     const size_t n_batch = (size_t) lathe_context_n_batch(s->context);
     for (size_t i = from; i < to;) {
         const size_t n = to - i < n_batch ? to - i : n_batch;
-        const lathe_batch batch = {.tokens = s->ids + i, .want = s->no_logits, .n_tokens = (int32_t) n};
+        const lathe_batch batch = {
+            .tokens = s->ids + i, .seq = s->seqs, .want = s->no_logits, .n_tokens = (int32_t) n};
         lathe_status st = lathe_context_decode(s->context, &batch, err);
         if (!st)
             st = lathe_progress_step(&s->params.progress, "prompt", (double) (i + n - from),
@@ -274,7 +309,7 @@ static lathe_status read_prompt(lathe_session *s, size_t from, size_t to, lathe_
     return LATHE_OK;
 }
 
-static lathe_status begin(lathe_session *s, const int32_t *ids, size_t n_ids, lathe_error *err) {
+lathe_status lathe_session_begin(lathe_session *s, const int32_t *ids, size_t n_ids, lathe_error *err) {
     lathe_status st = check_prompt(s, ids, n_ids, err);
     if (!st)
         st = reserve(s, n_ids + 1, err);
@@ -321,7 +356,7 @@ lathe_status lathe_session_plain_step(void *state, lathe_session *session, int32
 
 /* Forgets the older half of the text, but what is to be kept. */
 static lathe_status shift(lathe_session *s, lathe_error *err) {
-    const int32_t n_past = lathe_context_n_past(s->context, 0);
+    const int32_t n_past = lathe_context_n_past(s->context, s->seq);
     int32_t keep = s->params.n_keep > 0 ? s->params.n_keep : 0;
     if (keep == 0 && s->vocab && s->ids[0] == lathe_vocab_bos(s->vocab))
         keep = 1;
@@ -374,7 +409,7 @@ static lathe_status skip_first_blank(const lathe_session *s, int32_t id, const c
     return st;
 }
 
-static lathe_status accept_token(lathe_session *s, int32_t id, bool *goes_on, lathe_error *err) {
+lathe_status lathe_session_accept(lathe_session *s, int32_t id, bool *goes_on, lathe_error *err) {
     if (s->vocab && !s->params.ignore_eos && lathe_vocab_is_end(s->vocab, id)) {
         s->stats.stop = LATHE_STOP_EOS;
         *goes_on = false;
@@ -398,10 +433,9 @@ static lathe_status accept_token(lathe_session *s, int32_t id, bool *goes_on, la
     return !st && n_bytes > 0 ? put_text(s, text, n_bytes, goes_on, err) : st;
 }
 
-/* true: nothing more is to be generated, and stats.stop says why. */
-static bool is_done(lathe_session *s, bool *full) {
-    const size_t n_held = (size_t) lathe_context_n_past(s->context, 0);
-    *full = n_held >= (size_t) lathe_context_n_ctx(s->context);
+bool lathe_session_is_done(lathe_session *s, bool *full) {
+    const size_t n_held = (size_t) lathe_context_n_past(s->context, s->seq);
+    *full = n_held >= (size_t) lathe_session_n_ctx(s);
     if (s->params.n_predict >= 0 && s->n_generated >= (size_t) s->params.n_predict)
         s->stats.stop = LATHE_STOP_LENGTH;
     else if (cancelled(s))
@@ -417,7 +451,7 @@ static lathe_status loop(lathe_session *s, lathe_error *err) {
     bool goes_on = true, full = false;
     lathe_status st = LATHE_OK;
     int32_t out[LATHE_STEP_TOKENS_MAX];
-    while (!st && goes_on && !is_done(s, &full)) {
+    while (!st && goes_on && !lathe_session_is_done(s, &full)) {
         int32_t n_out = 0, n_max = LATHE_STEP_TOKENS_MAX;
         if (full) {
             st = shift(s, err);
@@ -428,17 +462,16 @@ static lathe_status loop(lathe_session *s, lathe_error *err) {
             n_max = (int32_t) ((size_t) s->params.n_predict - s->n_generated);
         st = s->step.take(s->step.state, s, out, n_max, &n_out, err);
         for (int32_t i = 0; !st && goes_on && i < n_out; i++)
-            st = accept_token(s, out[i], &goes_on, err);
+            st = lathe_session_accept(s, out[i], &goes_on, err);
     }
     /* A step of several tokens may have gone past the end. */
     const int32_t n_kept = (int32_t) (s->n_ids - s->n_dropped);
-    if (!st && lathe_context_n_past(s->context, 0) > n_kept)
-        st = lathe_context_rollback(s->context, 0, n_kept, err);
+    if (!st && lathe_context_n_past(s->context, s->seq) > n_kept)
+        st = lathe_context_rollback(s->context, s->seq, n_kept, err);
     return st;
 }
 
-/* What the detokenizer and the stop strings held back. A stop string ends the text where it began. */
-static lathe_status end(lathe_session *s, lathe_error *err) {
+lathe_status lathe_session_end(lathe_session *s, lathe_error *err) {
     bool goes_on = true;
     const char *text = NULL;
     size_t n_bytes = 0;
@@ -460,7 +493,7 @@ lathe_status lathe_session_generate_ids(lathe_session *session, const int32_t *i
                                         lathe_text_fn print, void *user, lathe_error *err) {
     session->print = print;
     session->print_user = user;
-    lathe_status st = begin(session, ids, n_ids, err);
+    lathe_status st = lathe_session_begin(session, ids, n_ids, err);
     if (!st) {
         const double start = lathe_now();
         st = loop(session, err);
@@ -470,7 +503,7 @@ lathe_status lathe_session_generate_ids(lathe_session *session, const int32_t *i
         session->stats.stop = LATHE_STOP_INTERRUPT;
         st = LATHE_OK;
     }
-    return st ? st : end(session, err);
+    return st ? st : lathe_session_end(session, err);
 }
 
 lathe_status lathe_session_generate(lathe_session *session, const char *prompt, lathe_text_fn print,

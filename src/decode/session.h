@@ -42,6 +42,10 @@ struct lathe_session {
     void *cancel_user;
     lathe_session_stats stats;
     uint8_t *no_logits; /* [n_batch] zeros */
+    /* A guest shares its host's context: it is one of several sequences there. */
+    lathe_session *host; /* NULL: the context is its own */
+    int32_t seq, n_ctx;  /* its sequence, and the positions that it may use */
+    int32_t *seqs;       /* [n_batch] seq; NULL: 0 */
 };
 
 /* Replaces how tokens come; the session frees the state. */
@@ -49,5 +53,23 @@ void lathe_session_set_step(lathe_session *session, const lathe_session_step *st
 /* The step that decodes the pending token and draws the next. */
 LATHE_NODISCARD lathe_status lathe_session_plain_step(void *state, lathe_session *session, int32_t *out,
                                                       int32_t n_max, int32_t *n_out, lathe_error *err);
+
+/* A session on sequence `seq` of the host's context, with its own text, sampler and limits; the host must
+ * outlive it. The parts of a generation below are for who runs several of them in one batch. */
+LATHE_NODISCARD lathe_status lathe_session_guest(lathe_session *host, int32_t seq, int32_t n_ctx,
+                                                 const lathe_session_params *params, lathe_session **session,
+                                                 lathe_error *err);
+int32_t lathe_session_n_ctx(const lathe_session *session);
+/* Reads the prompt, all but its last token. */
+LATHE_NODISCARD lathe_status lathe_session_begin(lathe_session *session, const int32_t *ids, size_t n_ids,
+                                                 lathe_error *err);
+/* true: nothing more is to be generated, and stats.stop says why. */
+bool lathe_session_is_done(lathe_session *session, bool *full);
+/* Takes a token into the text; *goes_on false: it ended the text, and stats.stop says how. */
+LATHE_NODISCARD lathe_status lathe_session_accept(lathe_session *session, int32_t id, bool *goes_on,
+                                                  lathe_error *err);
+/* Hands out what the detokenizer and the stop strings held back. A stop string ends the text where it began.
+ */
+LATHE_NODISCARD lathe_status lathe_session_end(lathe_session *session, lathe_error *err);
 
 #endif

@@ -79,6 +79,13 @@ LATHE_NODISCARD lathe_status lathe_spec_read_arms(const char *path, lathe_spec_c
 void lathe_spec_set_free(lathe_spec_choice_set *set);
 
 /* The parts of a round that a batch of sequences shares with a single one. */
+/* match and greedy: the sampler draws at each node as plain decoding does, down the tree while it drew a
+ * drafted token; the logits of node i are those of row first + i. history has room for the drafts (reserve).
+ */
+LATHE_NODISCARD lathe_status lathe_spec_follow(lathe_spec *s, lathe_session *session,
+                                               const lathe_token_tree *tree, int32_t first, lathe_error *err);
+LATHE_NODISCARD lathe_status lathe_spec_reserve(lathe_spec *s, size_t n, lathe_error *err);
+void lathe_spec_count(lathe_spec *s, int32_t arm, const lathe_token_tree *tree, double cost);
 void lathe_spec_reprice(lathe_spec *s);
 double lathe_spec_round_cost(const lathe_spec *s, const lathe_spec_source *source, int32_t k, int32_t behind);
 

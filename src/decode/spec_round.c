@@ -246,7 +246,7 @@ static void trim(lathe_spec *s, lathe_spec_source *source, int32_t length) {
 
 /* --- Verifying ----------------------------------------------------------------------------------- */
 
-static lathe_status reserve_history(lathe_spec *s, size_t n, lathe_error *err) {
+lathe_status lathe_spec_reserve(lathe_spec *s, size_t n, lathe_error *err) {
     if (n <= s->history_capacity)
         return LATHE_OK;
     const size_t wanted = n + n / 2 + 1024;
@@ -260,8 +260,8 @@ static lathe_status reserve_history(lathe_spec *s, size_t n, lathe_error *err) {
 
 /* match and greedy: the sampler draws at each node as plain decoding does, down the tree while it drew a
  * drafted token. No law is computed that is not needed. */
-static lathe_status follow_sampler(lathe_spec *s, lathe_session *session, const lathe_token_tree *tree,
-                                   lathe_error *err) {
+lathe_status lathe_spec_follow(lathe_spec *s, lathe_session *session, const lathe_token_tree *tree,
+                               int32_t first, lathe_error *err) {
     lathe_verdict *verdict = &s->verdict;
     const size_t n = session->n_ids;
     int32_t node = 0;
@@ -271,8 +271,9 @@ static lathe_status follow_sampler(lathe_spec *s, lathe_session *session, const 
         const size_t depth = (size_t) tree->depth[node];
         const int32_t *history = depth > 0 ? s->history : session->ids;
         int32_t id;
-        const lathe_status status = lathe_sampler_draw(
-            session->sampler, lathe_context_logits(session->context, node), history, n + depth, &id, err);
+        const lathe_status status =
+            lathe_sampler_draw(session->sampler, lathe_context_logits(session->context, first + node),
+                               history, n + depth, &id, err);
         if (status)
             return status;
         const int32_t child = lathe_token_tree_child(tree, node, id);
@@ -324,7 +325,7 @@ static lathe_status judge_laws(lathe_spec *s, lathe_session *session, const lath
 static lathe_status verify(lathe_spec *s, lathe_session *session, const lathe_token_tree *tree,
                            lathe_error *err) {
     if ((s->verifier == &lathe_verifier_match || s->verifier == &lathe_verifier_greedy) && !s->chance.choose)
-        return follow_sampler(s, session, tree, err);
+        return lathe_spec_follow(s, session, tree, 0, err);
     return judge_laws(s, session, tree, err);
 }
 
@@ -433,9 +434,9 @@ static void learn_round(lathe_spec *s, const round_plan *plan, double cost, doub
     s->costs = 0.98 * s->costs + facts.cost;
 }
 
-static void count_round(lathe_spec *s, const round_plan *plan, const lathe_token_tree *tree, double cost) {
+void lathe_spec_count(lathe_spec *s, int32_t chosen, const lathe_token_tree *tree, double cost) {
     lathe_spec_totals *t = &s->totals;
-    const int32_t which = tree->n_nodes > 1 ? plan->choice.arm : 0; /* what drafted nothing was plain */
+    const int32_t which = tree->n_nodes > 1 ? chosen : 0; /* what drafted nothing was plain */
     lathe_spec_arm *arm = &s->set.arm[which];
     const lathe_verdict *v = &s->verdict;
     const int32_t depth = tree->n_nodes > 1 ? lathe_token_tree_depth(tree) : 0;
@@ -502,7 +503,7 @@ lathe_status lathe_spec_take(void *state, lathe_session *session, int32_t *out, 
             tree = &source->tree;
     }
     if (!status)
-        status = reserve_history(s, session->n_ids + LATHE_SPEC_DEPTH + 1, err);
+        status = lathe_spec_reserve(s, session->n_ids + LATHE_SPEC_DEPTH + 1, err);
     if (status)
         return status;
     const double t1 = lathe_now();
@@ -529,7 +530,7 @@ lathe_status lathe_spec_take(void *state, lathe_session *session, int32_t *out, 
         lathe_spec_reprice(s);
     memcpy(out, s->verdict.emitted, (size_t) s->verdict.n_emitted * sizeof *out);
     *n_out = s->verdict.n_emitted;
-    count_round(s, &plan, tree, cost);
+    lathe_spec_count(s, plan.choice.arm, tree, cost);
     learn_round(s, &plan, cost, t3 - t0, has_end(session, &s->verdict));
     const double t4 = lathe_now();
     if (drafted)

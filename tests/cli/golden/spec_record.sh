@@ -1,0 +1,3 @@
+printf 'Once upon a time. Once upon a time\nThe cat. The cat\n' >p; lathe spec record -m m.gguf --prompts p -n 20 --temp 0 --spec lookup+suffix -o t -q && wc -l <t | tr -d ' '; lathe spec replay t --controllers fixed:0 --json | grep -o '"controller":"fixed:0","rounds":[0-9.]*'
+lathe run m.gguf 'Once upon a time. Once upon a time' -n 40 --temp 0 --spec suffix --spec-len 4 --stats s -q >o; grep -c '"arm"' s | sed 's/[0-9]*/rounds/'; lathe spec report s -o r.html | sed 's/[0-9][0-9]* rounds/N rounds/'; grep -c '<svg' r.html | sed 's/[1-9][0-9]*/figures/'
+lathe run m.gguf 'Once' --stats s --spec none; lathe run m.gguf Once --spec none --controller ucb; lathe run m.gguf Once --spec lookup --arms a.json; lathe run m.gguf Once --spec lookup --verify block
