@@ -42,6 +42,19 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_tensor_vjp(struct ggml_context *ctx
                                                         const lathe_diff_opts *opts,
                                                         struct ggml_tensor **grads, lathe_error *err);
 
+/** Vector-Jacobian products of one output that keep few intermediate values: the nodes between two marks are
+ * computed again when the sweep reaches them. The bits are those of lathe_tensor_vjp; the time is that of one
+ * more forward pass. Parameters and marks count as leaves.
+ * @param graph  receives the nodes in the order that lets memory be freed early
+ * @param marks  [n_marks] values that are kept, in forward order, each computed from the one before (and
+ *               parameters): the layers' results
+ * @param grads  [n] zeroed by the caller */
+struct ggml_cgraph;
+LATHE_API LATHE_NODISCARD lathe_status lathe_tensor_vjp_recompute(
+    struct ggml_context *ctx, struct ggml_cgraph *graph, struct ggml_tensor *output, struct ggml_tensor *seed,
+    struct ggml_tensor *const *marks, size_t n_marks, struct ggml_tensor *const *params, size_t n,
+    const lathe_diff_opts *opts, struct ggml_tensor **grads, lathe_error *err);
+
 /** Jacobian-vector products: tangents_out[j] = sum_i (d outputs[j] / d params[i]) tangents[i].
  * @param tangents [n], contiguous, in the shapes of params; NULL entries are zero */
 LATHE_API LATHE_NODISCARD lathe_status lathe_tensor_jvp(struct ggml_context *ctx,

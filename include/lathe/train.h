@@ -189,6 +189,7 @@ typedef struct lathe_train_params {
     int32_t eval_every, save_every, keep;
     double max_seconds; /**< saves and stops after so long; 0: never */
     int32_t n_threads;
+    bool recompute;   /**< keep each layer's result only: a third more products, a fraction of the memory */
     bool resume;      /**< go on from the newest complete checkpoint in output, if any */
     bool must_resume; /**< INPUT where there is none */
     lathe_logger logger;
@@ -204,7 +205,8 @@ typedef struct lathe_train_result {
     bool finished; /**< false: max_seconds came first */
 } lathe_train_result;
 
-/** Trains; writes output/metrics.jsonl, output/checkpoint-N/ and, at the end, output/model.gguf. */
+/** Trains; writes output/metrics.jsonl, output/checkpoint-N/ and, at the end, output/model.gguf and
+ * output/report.html. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_train_run(const lathe_train_params *params,
                                                        lathe_train_result *result, lathe_error *err);
 

@@ -16,7 +16,7 @@ typedef struct train_args {
     int32_t optimizer, other, schedule, ns, muon;
     double lr, lr_other, weight_decay, decay, clip, ema, max_time, distill_weight, z_loss, label_smoothing,
         hold_out;
-    bool untied, fresh, resume, original_scale, list_groups;
+    bool untied, fresh, resume, original_scale, list_groups, recompute;
     /* Given by a flag or at the top of the file: these win over the sections. */
     struct {
         bool data, eval, tokenizer, init, family, shape, name, separator, layers, embd, heads, heads_kv, ff,

@@ -154,6 +154,11 @@ static const lathe_option options[] = {
     COUNT("accum", accum, 1, 65536, "1", "micro-batches in a step", "run"),
     COUNT("steps", steps, 1, 1e12, "1000", "steps of the whole run", "run"),
     NUMBER("max-time", max_time, 0, 1e9, "0", "seconds after which the run saves and stops; 0: never", "run"),
+    {.name = "recompute",
+     .group = "run",
+     .kind = LATHE_OPTION_FLAG,
+     AT(recompute),
+     .help = "keep layers' results only and compute their insides twice: less memory, same bits"},
     {.name = "resume",
      .group = "run",
      .kind = LATHE_OPTION_FLAG,
@@ -308,6 +313,7 @@ static lathe_train_params params_of(const train_args *a, lathe_cli *cli) {
     p.max_seconds = a->max_time;
     p.n_threads = (int32_t) a->threads;
     p.resume = !a->fresh;
+    p.recompute = a->recompute;
     p.must_resume = a->resume;
     p.logger = cli->logger;
     p.progress = cli->progress;

@@ -99,6 +99,14 @@ static lathe_status prepare(lathe_diff *d, struct ggml_context *ctx, struct ggml
     size_t capacity = 0, stack_size = 0;
     frame *stack = NULL;
     bool ok = grow(d, &capacity);
+    for (size_t i = 0; ok && i < n; i++) { /* parameters are leaves, whatever they were computed from */
+        if (params[i] == NULL || index_of(d, params[i]) != 0)
+            continue;
+        if (d->n_nodes >= capacity && !(ok = grow(d, &capacity)))
+            break;
+        d->nodes[d->n_nodes++] = params[i];
+        d->slots[slot_of(d, params[i])] = d->n_nodes;
+    }
     for (size_t i = 0; ok && i < n_outputs; i++)
         ok = visit(d, &capacity, &stack, &stack_size, outputs[i]);
     free(stack);
@@ -188,10 +196,12 @@ lathe_status lathe_tensor_vjp(struct ggml_context *ctx, struct ggml_tensor *cons
         lathe_diff_add(&d, outputs[i], seeds[i]);
     for (size_t i = d.n_nodes; i-- > 0 && d.status == LATHE_OK;) {
         struct ggml_tensor *y = d.nodes[i];
-        bool depends = false;
+        bool depends = false, leaf = false;
+        for (size_t p = 0; p < n && !leaf; p++)
+            leaf = params[p] == y;
         for (int s = 0; s < GGML_MAX_SRC && !depends; s++)
             depends = lathe_diff_needs(&d, y->src[s]);
-        if (d.value[i] == NULL || !depends)
+        if (d.value[i] == NULL || !depends || leaf)
             continue;
         const lathe_rule *rule = rule_of(&d, y);
         if (rule != NULL)
@@ -258,6 +268,78 @@ lathe_status lathe_tensor_hvp(struct ggml_context *ctx, struct ggml_tensor *loss
         status = lathe_tensor_jvp(ctx, g, n, params, vectors, n, products, err);
     if (grads == NULL)
         free(g);
+    return status;
+}
+
+/* --- Recomputing ---------------------------------------------------------------------------------- */
+
+/* The same op on other sources; what is a view of something cloned is one of the clone. */
+static struct ggml_tensor *clone_node(lathe_diff *d, const struct ggml_tensor *x) {
+    struct ggml_tensor *y = ggml_dup_tensor(d->ctx, x);
+    memcpy(y->nb, x->nb, sizeof y->nb);
+    memcpy(y->op_params, x->op_params, sizeof y->op_params);
+    y->op = x->op;
+    for (int s = 0; s < GGML_MAX_SRC; s++) {
+        size_t at = index_of(d, x->src[s]);
+        y->src[s] = at != 0 && d->value[at - 1] != NULL ? d->value[at - 1] : x->src[s];
+    }
+    if (x->view_src != NULL) {
+        size_t at = index_of(d, x->view_src);
+        y->view_src = at != 0 && d->value[at - 1] != NULL ? d->value[at - 1] : x->view_src;
+        y->view_offs = x->view_offs;
+    }
+    return y;
+}
+
+/* A second computation of `out` from `from`. */
+static lathe_status again_from(struct ggml_context *ctx, struct ggml_tensor *out, struct ggml_tensor *from,
+                               struct ggml_tensor **clone, lathe_error *err) {
+    lathe_diff d;
+    lathe_status status = prepare(&d, ctx, &out, 1, &from, 1, NULL, err);
+    if (status != LATHE_OK)
+        return status;
+    for (size_t i = 0; i < d.n_nodes; i++)
+        if (d.needed[i] && d.nodes[i] != from)
+            d.value[i] = clone_node(&d, d.nodes[i]);
+    size_t at = index_of(&d, out);
+    *clone = d.value[at - 1] != NULL ? d.value[at - 1] : out;
+    release(&d);
+    return LATHE_OK;
+}
+
+lathe_status lathe_tensor_vjp_recompute(struct ggml_context *ctx, struct ggml_cgraph *graph,
+                                        struct ggml_tensor *output, struct ggml_tensor *seed,
+                                        struct ggml_tensor *const *marks, size_t n_marks,
+                                        struct ggml_tensor *const *params, size_t n,
+                                        const lathe_diff_opts *opts, struct ggml_tensor **grads,
+                                        lathe_error *err) {
+    struct ggml_tensor **leaves = calloc(2 * (n + 1), sizeof *leaves), **part = leaves + n + 1;
+    if (leaves == NULL)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %zu gradients", n);
+    memcpy(leaves, params, n * sizeof *leaves);
+    lathe_status status = LATHE_OK;
+    for (size_t l = n_marks + 1; l-- > 0 && status == LATHE_OK;) { /* from the last segment to the first */
+        struct ggml_tensor *out = l == n_marks ? output : marks[l];
+        leaves[n] = l > 0 ? marks[l - 1] : NULL;
+        if (l > 0 && l < n_marks)
+            status = again_from(ctx, out, marks[l - 1], &out, err);
+        if (status == LATHE_OK)
+            status = lathe_tensor_vjp(ctx, &out, &seed, 1, leaves, l > 0 ? n + 1 : n, opts, part, err);
+        for (size_t i = 0; i < n && status == LATHE_OK; i++) {
+            if (part[i]->op == GGML_OP_FILL) /* this segment does not use it */
+                continue;
+            grads[i] = grads[i] == NULL ? part[i] : ggml_add(ctx, grads[i], part[i]);
+            ggml_build_forward_expand(graph, grads[i]);
+        }
+        if (l > 0 && status == LATHE_OK) {
+            seed = part[n];
+            ggml_build_forward_expand(graph, seed);
+        }
+    }
+    for (size_t i = 0; i < n && status == LATHE_OK; i++)
+        if (grads[i] == NULL)
+            grads[i] = ggml_fill(ctx, params[i], 0.0f);
+    free(leaves);
     return status;
 }
 

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/pattern.h"
+#include "base/pattern.h"
 #include "train/run.h"
 
 static bool is_hidden(const lathe_desc_tensor *t) {

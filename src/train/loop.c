@@ -125,6 +125,8 @@ lathe_status lathe_train_run(const lathe_train_params *params, lathe_train_resul
                                                     lathe_run_tokenizer(&r), err);
         free(values);
     }
+    if (status == LATHE_OK)
+        status = lathe_run_report(&r, err);
     lathe_run_close(&r);
     return status;
 }

@@ -72,8 +72,21 @@ static T *swiglu(void *user, struct ggml_context *ctx, T *gate, T *up) {
     return lathe_fused_swiglu(((lathe_net *) user)->fused, ctx, gate, up);
 }
 
-/* The forward pass of the one builder. Expands into graph. */
-static T *build_logits(lathe_net *net, struct ggml_cgraph *graph) {
+/* The layers' results, as they are built. */
+typedef struct layers {
+    T **out;
+    size_t n;
+} layers;
+
+static void keep_layer(void *user, lathe_tap which, int32_t layer, T *t) {
+    layers *l = user;
+    (void) layer;
+    if (which == LATHE_TAP_RESID_POST || which == LATHE_TAP_EMBD)
+        l->out[l->n++] = t;
+}
+
+/* The forward pass of the one builder. Expands into graph. marks: NULL, or gets the layers' results. */
+static T *build_logits(lathe_net *net, struct ggml_cgraph *graph, layers *marks) {
     const lathe_kernels kernels = {.linear = linear, .attention = attention, .swiglu = swiglu, .user = net};
     lathe_build b = {.ctx = net->nodes,
                      .gf = graph,
@@ -87,7 +100,9 @@ static T *build_logits(lathe_net *net, struct ggml_cgraph *graph) {
                      .mask_sliding = net->mask_sliding,
                      .n_tokens = net->ctx,
                      .n_seqs = net->rows,
-                     .kernels = net->fused != NULL ? &kernels : NULL};
+                     .kernels = net->fused != NULL ? &kernels : NULL,
+                     .tap = marks != NULL ? keep_layer : NULL,
+                     .tap_user = marks};
     lathe_build_graph(&b);
     return b.logits;
 }
@@ -173,19 +188,28 @@ static lathe_status build(lathe_net *net, const lathe_net_opts *opts, lathe_erro
     if (status != LATHE_OK)
         return status;
     net->forward.graph = ggml_new_graph_custom(net->nodes, TENSORS_MAX / 4, false);
-    net->logits = build_logits(net, net->forward.graph);
+    net->logits = build_logits(net, net->forward.graph, NULL);
     net->loss_rows[0] = build_rows(net, net->logits, NULL);
     status = allocate(net, &net->forward, &net->loss_rows[0], 1, err);
     if (status != LATHE_OK || !opts->gradients)
         return status;
     /* A second copy of the forward nodes, since a tensor belongs to one allocation. */
     net->backward.graph = ggml_new_graph_custom(net->nodes, TENSORS_MAX / 4, false);
-    T *logits = build_logits(net, net->backward.graph);
+    layers marks = {.out = calloc((size_t) net->desc.n_layer + 2, sizeof(T *))};
+    if (marks.out == NULL)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %d layers", net->desc.n_layer);
+    T *logits = build_logits(net, net->backward.graph, opts->recompute ? &marks : NULL);
     net->loss_rows[1] = build_rows(net, logits, net->teacher);
     T *seed =
         lathe_loss_gradient(net->nodes, logits, net->loss_rows[1], net->targets, net->teacher, &net->loss);
-    status = lathe_tensor_vjp(net->nodes, &logits, &seed, 1, net->weights, net->n,
-                              &(lathe_diff_opts){.fused = true}, net->grads, err);
+    const lathe_diff_opts fused = {.fused = true};
+    if (opts->recompute)
+        status = lathe_tensor_vjp_recompute(net->nodes, net->backward.graph, logits, seed, marks.out, marks.n,
+                                            net->weights, net->n, &fused, net->grads, err);
+    else
+        status =
+            lathe_tensor_vjp(net->nodes, &logits, &seed, 1, net->weights, net->n, &fused, net->grads, err);
+    free(marks.out);
     if (status != LATHE_OK)
         return status;
     T **outputs = malloc((net->n + 1) * sizeof *outputs);
@@ -264,6 +288,16 @@ float *lathe_net_weights(const lathe_net *net, size_t i) {
 }
 const float *lathe_net_gradient(const lathe_net *net, size_t i) {
     return net->grads[i]->data;
+}
+size_t lathe_net_bytes(const lathe_net *net) {
+    size_t n = ggml_backend_buffer_get_size(net->buffer);
+    const plan *plans[2] = {&net->forward, &net->backward};
+    for (int i = 0; i < 2; i++)
+        for (int b = 0; plans[i]->sched != NULL && b < ggml_backend_sched_get_n_backends(plans[i]->sched);
+             b++)
+            n += ggml_backend_sched_get_buffer_size(plans[i]->sched,
+                                                    ggml_backend_sched_get_backend(plans[i]->sched, b));
+    return n;
 }
 float *lathe_net_gradient_mutable(lathe_net *net, size_t i) {
     return net->grads[i]->data;

@@ -15,6 +15,7 @@ typedef struct lathe_net_opts {
     int32_t rows, ctx; /* sequences of so many tokens at a time */
     int32_t n_threads;
     bool gradients;  /* else losses and logits only */
+    bool recompute;  /* keep each layer's result only, and compute its inside again for the gradient */
     bool teacher;    /* room for another model's logits (lathe_net_teacher) */
     lathe_loss loss; /* what the gradients are of */
 } lathe_net_opts;
@@ -57,6 +58,9 @@ lathe_net_sums lathe_net_last(const lathe_net *net);
 const float *lathe_net_logits(const lathe_net *net);
 /* Where the teacher's logits [rows * ctx][V] are to be put before lathe_net_gradients; NULL without. */
 float *lathe_net_teacher(const lathe_net *net);
+/* Bytes of weights and inputs, and of the graphs' intermediate values. */
+size_t lathe_net_bytes(const lathe_net *net);
+
 /* Runs the loss of a batch again and names the first tensor of it that holds a NaN or an infinity ("weight
  * 'x'", "result of OP with 'x'"), "none" where there is none. */
 void lathe_net_first_bad(lathe_net *net, const int32_t *tokens, char *text, size_t n);

@@ -54,4 +54,9 @@ LATHE_NODISCARD lathe_status lathe_run_step(lathe_run *r, int64_t t, double *los
 /* Mean loss over windows spread evenly over the evaluation file. */
 LATHE_NODISCARD lathe_status lathe_run_evaluate(lathe_run *r, double *loss, lathe_error *err);
 
+/* --- report.c --------------------------------------------------------------------------------------- */
+
+/* Writes report.html beside metrics.jsonl. */
+LATHE_NODISCARD lathe_status lathe_run_report(const lathe_run *r, lathe_error *err);
+
 #endif

@@ -210,6 +210,7 @@ lathe_status lathe_run_open(lathe_run *r, lathe_error *err) {
         .ctx = p->n_ctx,
         .n_threads = p->n_threads,
         .gradients = true,
+        .recompute = p->recompute,
         .teacher = p->distill != NULL,
         .loss = {p->distill != NULL ? p->distill_weight : 0, p->z_loss, p->label_smoothing}};
     status = p->init != NULL ? describe_init(r, err) : describe_new(r, err);

@@ -91,6 +91,54 @@ static void any_threads(void **state) {
     lathe_net_free(nets[1]);
 }
 
+/* Recomputing layers gives the same bits in less memory, with the fused ops and with ggml's. */
+static void recomputed(void **state) {
+    (void) state;
+    enum { C = 64, R = 4 };
+    static int32_t tokens[R * (C + 1)];
+    lathe_rng rng = lathe_rng_new(7, 36, 0);
+    for (int i = 0; i < R * (C + 1); i++)
+        tokens[i] = (int32_t) lathe_rng_below(&rng, VOCAB);
+    static const char *const families[] = {"llama", "gemma2", "gpt2"};
+    for (size_t f = 0; f < LATHE_LEN(families); f++)
+        for (int fused = 0; fused < 2; fused++) {
+            lathe_shape s = lathe_shape_default(families[f]);
+            s.n_layer = 6;
+            s.n_embd = 32;
+            s.n_head = s.n_head_kv = 4;
+            s.n_ff = 64;
+            s.n_vocab = VOCAB;
+            s.n_ctx = C;
+            s.tied = true;
+            lathe_desc desc;
+            lathe_error err = {0};
+            lathe_net *nets[2];
+            double loss[2];
+            if (!fused)
+                setenv("LATHE_BLAS", "off", 1);
+            check_ok(lathe_desc_from_shape(&s, &desc, &err), err);
+            for (int i = 0; i < 2; i++) {
+                const lathe_net_opts opts = {
+                    .rows = R, .ctx = C, .n_threads = 1, .gradients = true, .recompute = i == 1};
+                check_ok(lathe_net_open(&desc, &opts, &nets[i], &err), err);
+                lathe_net_init(nets[i], 3);
+                check_ok(lathe_net_gradients(nets[i], tokens, &loss[i], &err), err);
+            }
+            unsetenv("LATHE_BLAS");
+            assert_memory_equal(&loss[0], &loss[1], sizeof loss[0]);
+            for (size_t i = 0; i < lathe_net_n_tensors(nets[0]); i++)
+                if (memcmp(lathe_net_gradient(nets[0], i), lathe_net_gradient(nets[1], i),
+                           (size_t) lathe_net_size(nets[0], i) * sizeof(float)) != 0)
+                    fail_msg("%s: the gradient of %s has other bits", families[f],
+                             lathe_net_tensor(nets[0], i)->name);
+            if (!(lathe_net_bytes(nets[1]) < lathe_net_bytes(nets[0]) * 3 / 4))
+                fail_msg("%s: %zu bytes with, %zu without", families[f], lathe_net_bytes(nets[1]),
+                         lathe_net_bytes(nets[0]));
+            lathe_net_free(nets[0]);
+            lathe_net_free(nets[1]);
+        }
+}
+
 /* Row kernels against the C library in double; all sets give the same bits. */
 static void row_kernels(void **state) {
     (void) state;
@@ -122,6 +170,6 @@ static void row_kernels(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(against_plain), cmocka_unit_test(any_threads),
-                                       cmocka_unit_test(row_kernels)};
+                                       cmocka_unit_test(recomputed), cmocka_unit_test(row_kernels)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

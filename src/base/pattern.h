@@ -1,6 +1,6 @@
 /* pattern.h - names by pattern, as optimiser groups are written. */
-#ifndef LATHE_TRAIN_PATTERN_H
-#define LATHE_TRAIN_PATTERN_H
+#ifndef LATHE_BASE_PATTERN_H
+#define LATHE_BASE_PATTERN_H
 
 #include "lathe/base.h"
 

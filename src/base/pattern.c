@@ -1,6 +1,6 @@
 /* pattern.c - a pattern is matched by following all places in it at once, one character of the name after the
  * other, so that no pattern takes long. */
-#include "train/pattern.h"
+#include "base/pattern.h"
 
 #include <string.h>
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "lathe/base.h"
-#include "train/pattern.h"
+#include "base/pattern.h"
 
 static void matches(void **state) {
     (void) state;
