@@ -71,6 +71,15 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_orthogonalise(lathe_ns_kind ns, con
 /** The polynomial of ns applied to one singular value (after the normalisation). */
 LATHE_API double lathe_ns_scalar(lathe_ns_kind ns, double x);
 
+/** Optimiser states of a checkpoint's folder ("run/checkpoint-000100"). */
+typedef struct lathe_train_state lathe_train_state;
+LATHE_API LATHE_NODISCARD lathe_status lathe_train_state_open(const char *checkpoint,
+                                                              lathe_train_state **state, lathe_error *err);
+LATHE_API void lathe_train_state_close(lathe_train_state *state);
+LATHE_API int64_t lathe_train_state_step(const lathe_train_state *state);
+/** The n floats of a tensor's state; NULL where it has none. */
+LATHE_API const float *lathe_train_state_of(const lathe_train_state *state, const char *tensor, size_t *n);
+
 /* --- Schedules ----------------------------------------------------------------------------------- */
 
 typedef enum lathe_schedule_kind {
@@ -158,6 +167,19 @@ typedef struct lathe_train_group {
     double lr; /**< peak; 0: the run's */
 } lathe_train_group;
 
+/** A step that an observer sees. Tensors are in the order of lathe_train_list. */
+struct lathe_desc;
+typedef struct lathe_train_moment {
+    int64_t step;
+    const struct lathe_desc *desc; /**< for lathe_curve_of */
+    size_t n_tensors;
+    const float *const *before, *const *after; /**< [n_tensors] weights before and after the step */
+    const int32_t *tokens;                     /**< [rows][ctx + 1] of the step's whole batch */
+    int32_t rows, ctx;
+    char *fields; /**< members to add to the step's row: begins as "", then ", \"name\": value" and so on */
+    size_t n_fields;
+} lathe_train_moment;
+
 typedef struct lathe_train_params {
     size_t struct_size;
     const char *data, *eval_data; /**< token files; eval_data NULL: no evaluation */
@@ -192,6 +214,10 @@ typedef struct lathe_train_params {
     bool recompute;   /**< keep each layer's result only: a third more products, a fraction of the memory */
     bool resume;      /**< go on from the newest complete checkpoint in output, if any */
     bool must_resume; /**< INPUT where there is none */
+    /** Sees the steps that observe_wants asks for; changes nothing of the run. NULL: nobody. */
+    lathe_status (*observe)(void *user, lathe_train_moment *moment, lathe_error *err);
+    bool (*observe_wants)(void *user, int64_t step);
+    void *observe_user;
     lathe_logger logger;
     lathe_progress progress;
 } lathe_train_params;

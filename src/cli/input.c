@@ -141,3 +141,19 @@ lathe_status lathe_input_vocab(const lathe_shared_args *args, const lathe_logger
 void lathe_input_vocab_free(lathe_vocab *vocab) {
     lathe_vocab_free(vocab);
 }
+
+lathe_status lathe_input_text_ids(const char *model, const char *path, const lathe_logger *logger,
+                                  int32_t **ids, size_t *n, lathe_error *err) {
+    const lathe_shared_args args = {.model = model};
+    lathe_vocab *vocab = NULL;
+    char *text = NULL;
+    size_t n_bytes;
+    lathe_status st = lathe_input_vocab(&args, logger, &vocab, err);
+    if (!st)
+        st = lathe_file_read(path, (size_t) 1 << 32, &text, &n_bytes, err);
+    if (!st)
+        st = lathe_tokenize(vocab, text, n_bytes, -1, false, ids, n, err);
+    free(text);
+    lathe_vocab_free(vocab);
+    return st;
+}

@@ -24,4 +24,9 @@ LATHE_NODISCARD lathe_status lathe_input_vocab(const lathe_shared_args *args, co
                                                lathe_vocab **vocab, lathe_error *err);
 void lathe_input_vocab_free(lathe_vocab *vocab);
 
+/* Tokens of a text file by a model's own tokenizer; lathe_free(*ids). */
+LATHE_NODISCARD lathe_status lathe_input_text_ids(const char *model, const char *path,
+                                                  const lathe_logger *logger, int32_t **ids, size_t *n,
+                                                  lathe_error *err);
+
 #endif

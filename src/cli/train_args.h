@@ -10,7 +10,7 @@ enum { LATHE_TRAIN_GROUPS_MAX = 64, LATHE_TRAIN_FILES_MAX = 256 };
 typedef struct train_args {
     bool unused;
     const char *data, *eval, *tokenizer, *output, *init, *distill, *family, *shape, *name, *separator,
-        *repeats;
+        *repeats, *curvature;
     int64_t layers, embd, heads, heads_kv, ff, ctx, batch, accum, steps, warmup, seed, eval_every, save_every,
         keep, threads, vocab;
     int32_t optimizer, other, schedule, ns, muon;

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "cli/train_args.h"
+#include "cli/train_watch.h"
 
 const char *const lathe_train_optimizers[] = {"sgd",  "signsgd", "lion", "adamw",
                                               "muon", "shampoo", "soap", NULL};
@@ -183,6 +184,13 @@ static const lathe_option options[] = {
      .help = "threads"},
     COUNT("eval-every", eval_every, 0, 1e9, "50", "steps between evaluations", "run"),
     COUNT("save-every", save_every, 0, 1e9, "100", "steps between checkpoints", "run"),
+    {.name = "curvature",
+     .group = "run",
+     .arg = "every=N,...",
+     .kind = LATHE_OPTION_TEXT,
+     AT(curvature),
+     .help = "measure the curvature along every N-th step (by=block|tensor|kind, matrices=both|no, "
+             "split=yes|no)"},
     COUNT("keep", keep, 1, 4096, "3", "checkpoints that are kept", "run"),
     {.name = "optimizer",
      .group = "optimiser",
@@ -270,7 +278,7 @@ static int32_t size_of(const train_args *a, int64_t value, bool seen) {
     return a->shape != NULL && !seen ? 0 : (int32_t) value;
 }
 
-static lathe_train_params params_of(const train_args *a, lathe_cli *cli) {
+static lathe_train_params params_of(const train_args *a, train_watch *watch, lathe_cli *cli) {
     lathe_train_params p = lathe_train_params_default();
     p.data = a->data;
     p.eval_data = a->eval;
@@ -315,6 +323,11 @@ static lathe_train_params params_of(const train_args *a, lathe_cli *cli) {
     p.resume = !a->fresh;
     p.recompute = a->recompute;
     p.must_resume = a->resume;
+    if (watch->curvature_every > 0 || watch->sample_every > 0) {
+        p.observe = train_watch_observe;
+        p.observe_wants = train_watch_wants;
+        p.observe_user = watch;
+    }
     p.logger = cli->logger;
     p.progress = cli->progress;
     return p;
@@ -452,7 +465,11 @@ static lathe_status train(train_args *a, lathe_train_texts_result *made, lathe_c
     status = find_data(a, made, cli, err);
     if (status != LATHE_OK)
         return status;
-    const lathe_train_params p = params_of(a, cli);
+    train_watch watch = {.cli = cli, .threads = (int32_t) a->threads, .folder = a->output};
+    status = train_watch_parse(&watch, a->curvature, err);
+    if (status != LATHE_OK)
+        return status;
+    const lathe_train_params p = params_of(a, &watch, cli);
     if (a->list_groups) {
         if (cli->json)
             json_object_set_new(cli->result, "tensors", json_array());
@@ -460,6 +477,7 @@ static lathe_status train(train_args *a, lathe_train_texts_result *made, lathe_c
     }
     lathe_train_result r;
     status = lathe_train_run(&p, &r, err);
+    train_watch_free(&watch);
     if (status == LATHE_OK)
         show(a, &r, cli);
     return status;

@@ -6,6 +6,7 @@
 
 #include "base/rng_purpose.h"
 #include "lathe/probe.h"
+#include "probe/signs.h"
 
 static double dot(const float *a, const float *b, size_t n) {
     double s = 0;
@@ -15,7 +16,7 @@ static double dot(const float *a, const float *b, size_t n) {
 }
 
 /* Random signs of a probe: one bit a position, 128 positions a block. */
-static void signs(uint64_t seed, uint32_t probe, size_t n, float *out) {
+void lathe_probe_signs(uint64_t seed, uint32_t probe, size_t n, float *out) {
     for (size_t i = 0; i < n; i += 128) {
         uint32_t word[4];
         lathe_philox(seed, LATHE_RNG_PROBE_VECTOR, probe, (uint32_t) (i / 128),
@@ -44,7 +45,7 @@ lathe_status lathe_probe_lanczos(lathe_operator apply, void *user, size_t n, int
     if (q1 != NULL)
         memcpy(basis, q1, n * sizeof *basis);
     else
-        signs(seed, 0, n, basis);
+        lathe_probe_signs(seed, 0, n, basis);
     double length = sqrt(dot(basis, basis, n)), largest = 0;
     lathe_status status = length > 0 ? LATHE_OK : lathe_fail(err, LATHE_ERR_ARG, "the first vector is zero");
     for (size_t i = 0; status == LATHE_OK && i < n; i++)
@@ -100,7 +101,7 @@ lathe_status lathe_probe_trace(lathe_operator apply, void *user, size_t n, int32
     double sum = 0, squares = 0;
     lathe_status status = LATHE_OK;
     for (int32_t i = 0; i < probes && status == LATHE_OK; i++) {
-        signs(seed, (uint32_t) i + 1, n, z);
+        lathe_probe_signs(seed, (uint32_t) i + 1, n, z);
         status = apply(user, z, z + n, err);
         double x = status == LATHE_OK ? dot(z, z + n, n) : 0;
         sum += x;

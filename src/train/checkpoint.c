@@ -318,3 +318,54 @@ lathe_status lathe_checkpoint_load(const char *folder, lathe_checkpoint *c, lath
     free(steps);
     return status;
 }
+
+/* --- For others ----------------------------------------------------------------------------------------- */
+
+struct lathe_train_state {
+    lathe_gguf *gguf;
+    int64_t step;
+};
+
+lathe_status lathe_train_state_open(const char *checkpoint, lathe_train_state **state, lathe_error *err) {
+    char path[PATH_BYTES];
+    if (!complete(checkpoint))
+        return lathe_fail(err, LATHE_ERR_INPUT,
+                          "%s: no complete checkpoint (a folder with model.gguf, state.gguf "
+                          "and train.json)",
+                          checkpoint);
+    lathe_train_state *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory", checkpoint);
+    lathe_status status = path_in(path, checkpoint, "state.gguf", err);
+    if (status == LATHE_OK)
+        status = lathe_gguf_open(path, NULL, &s->gguf, err);
+    if (status == LATHE_OK)
+        status =
+            lathe_gguf_int(s->gguf, "lathe.train.step", LATHE_GGUF_REQUIRED, 1, INT64_MAX, &s->step, err);
+    if (status != LATHE_OK) {
+        lathe_train_state_close(s);
+        return status;
+    }
+    *state = s;
+    return LATHE_OK;
+}
+
+void lathe_train_state_close(lathe_train_state *s) {
+    if (s != NULL)
+        lathe_gguf_close(s->gguf);
+    free(s);
+}
+
+int64_t lathe_train_state_step(const lathe_train_state *s) {
+    return s->step;
+}
+
+const float *lathe_train_state_of(const lathe_train_state *s, const char *tensor, size_t *n) {
+    char full[LATHE_GGUF_NAME_MAX];
+    snprintf(full, sizeof full, "%.48s.state", tensor);
+    const lathe_gguf_tensor *t = lathe_gguf_tensor_find(s->gguf, full);
+    if (t == NULL || t->type != GGML_TYPE_F32)
+        return NULL;
+    *n = (size_t) t->n_values;
+    return (const float *) (const void *) t->data;
+}

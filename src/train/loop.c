@@ -44,6 +44,8 @@ static lathe_status log_row(FILE *f, const lathe_run *r, const row *m, lathe_err
         fprintf(f, ", \"kl\": %.9g", r->kl);
     if (isfinite(m->eval_loss))
         fprintf(f, ", \"eval_loss\": %.9g", m->eval_loss);
+    if (r->fields != NULL)
+        fputs(r->fields, f);
     fprintf(f, "}\n");
     return fflush(f) == 0
                ? LATHE_OK
@@ -59,6 +61,7 @@ static lathe_status loop(lathe_run *r, FILE *metrics, lathe_train_result *result
     for (int64_t t = r->at.step + 1; t <= p->schedule.total && status == LATHE_OK; t++) {
         double norm = 0, before = lathe_now();
         row m = {.step = t, .eval_loss = NAN};
+        lathe_run_before(r, t);
         status = lathe_run_step(r, t, &m.loss, &norm, err);
         if (status != LATHE_OK)
             break;
@@ -76,6 +79,8 @@ static lathe_status loop(lathe_run *r, FILE *metrics, lathe_train_result *result
             r->eval_loss = m.eval_loss;
             r->at.best = fmin(r->at.best, m.eval_loss);
         }
+        if (status == LATHE_OK)
+            status = lathe_run_after(r, t, err);
         if (status == LATHE_OK)
             status = log_row(metrics, r, &m, err);
         result->loss = m.loss;

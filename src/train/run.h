@@ -7,6 +7,8 @@
 
 struct lathe_gguf;
 
+enum { LATHE_RUN_FIELDS = 1 << 20 };
+
 /* What becomes of one tensor. */
 typedef struct lathe_run_tensor {
     lathe_optim optim;
@@ -28,7 +30,10 @@ typedef struct lathe_run {
     int32_t *batch;            /* [rows][ctx + 1] */
     size_t n;
     double eval_loss, kl;
-    bool listing; /* nothing is written */
+    float **before;    /* [n] weights before an observed step; NULL: no observer */
+    int32_t *observed; /* its whole batch */
+    char *fields;      /* [LATHE_RUN_FIELDS] what the observer adds to the row */
+    bool listing;      /* nothing is written */
 } lathe_run;
 
 /* --- setup.c ---------------------------------------------------------------------------------------- */
@@ -51,6 +56,9 @@ const char *lathe_run_group_name(const lathe_run *r, size_t i);
 /* One step, t from 1: mean loss over its tokens and norm of the gradient before clipping. */
 LATHE_NODISCARD lathe_status lathe_run_step(lathe_run *r, int64_t t, double *loss, double *norm,
                                             lathe_error *err);
+/* Before and after a step that the observer wants to see. */
+void lathe_run_before(lathe_run *r, int64_t t);
+LATHE_NODISCARD lathe_status lathe_run_after(lathe_run *r, int64_t t, lathe_error *err);
 /* Mean loss over windows spread evenly over the evaluation file. */
 LATHE_NODISCARD lathe_status lathe_run_evaluate(lathe_run *r, double *loss, lathe_error *err);
 

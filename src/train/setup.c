@@ -254,6 +254,15 @@ lathe_status lathe_run_open(lathe_run *r, lathe_error *err) {
         if (ok && r->at.average != NULL)
             ok = (r->at.average[i] = malloc((size_t) size * sizeof(float))) != NULL;
     }
+    if (ok && p->observe != NULL && p->observe_wants != NULL) {
+        r->before = calloc(r->n, sizeof(float *));
+        r->fields = calloc(LATHE_RUN_FIELDS, 1);
+        r->observed =
+            malloc((size_t) p->rows * (size_t) p->accum * ((size_t) p->n_ctx + 1) * sizeof *r->observed);
+        ok = r->before && r->fields && r->observed;
+        for (size_t i = 0; ok && i < r->n; i++)
+            ok = (r->before[i] = malloc((size_t) lathe_net_size(r->net, i) * sizeof(float))) != NULL;
+    }
     if (!ok)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for optimiser states and gradients");
     lathe_net_init(r->net, p->seed);
@@ -276,6 +285,7 @@ void lathe_run_close(lathe_run *r) {
         free(r->at.state != NULL ? r->at.state[i] : NULL);
         free(r->at.average != NULL ? r->at.average[i] : NULL);
         free(r->sums != NULL ? r->sums[i] : NULL);
+        free(r->before != NULL ? r->before[i] : NULL);
     }
     free(r->at.state);
     free(r->at.state_size);
@@ -284,6 +294,9 @@ void lathe_run_close(lathe_run *r) {
     free(r->grads);
     free(r->sums);
     free(r->tensors);
+    free(r->before);
+    free(r->observed);
+    free(r->fields);
     free(r->batch);
     lathe_tokens_close(r->data);
     lathe_tokens_close(r->eval_data);

@@ -172,6 +172,51 @@ lathe_status lathe_run_step(lathe_run *r, int64_t t, double *loss, double *norm,
     return status;
 }
 
+/* --- Observers --------------------------------------------------------------------------------------- */
+
+static bool is_observed(const lathe_run *r, int64_t t) {
+    return r->before != NULL && r->p->observe_wants(r->p->observe_user, t);
+}
+
+void lathe_run_before(lathe_run *r, int64_t t) {
+    if (r->fields != NULL)
+        r->fields[0] = '\0';
+    if (!is_observed(r, t))
+        return;
+    size_t one = (size_t) r->p->rows * ((size_t) r->p->n_ctx + 1);
+    for (int32_t a = 0; a < r->p->accum; a++) {
+        read_batch(r, t - 1, a);
+        memcpy(r->observed + (size_t) a * one, r->batch, one * sizeof *r->batch);
+    }
+    for (size_t i = 0; i < r->n; i++)
+        memcpy(r->before[i], lathe_net_weights(r->net, i),
+               (size_t) lathe_net_size(r->net, i) * sizeof(float));
+}
+
+lathe_status lathe_run_after(lathe_run *r, int64_t t, lathe_error *err) {
+    if (!is_observed(r, t))
+        return LATHE_OK;
+    const float **after = malloc((r->n + 1) * sizeof *after);
+    if (after == NULL)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %zu tensors", r->n);
+    for (size_t i = 0; i < r->n; i++)
+        after[i] = lathe_net_weights(r->net, i);
+    lathe_train_moment m = {.step = t,
+                            .desc = &r->desc,
+                            .n_tensors = r->n,
+                            .before = (const float *const *) r->before,
+                            .after = after,
+                            .tokens = r->observed,
+                            .rows = r->p->rows * r->p->accum,
+                            .ctx = r->p->n_ctx,
+                            .fields = r->fields,
+                            .n_fields = LATHE_RUN_FIELDS};
+    lathe_status status = r->p->observe(r->p->observe_user, &m, err);
+    openblas_set_num_threads(1);
+    free(after);
+    return status;
+}
+
 lathe_status lathe_run_evaluate(lathe_run *r, double *loss, lathe_error *err) {
     const lathe_train_params *p = r->p;
     uint64_t n = lathe_tokens_count(r->eval_data), width = (uint64_t) p->n_ctx;

@@ -184,9 +184,118 @@ static void model(void **state) {
     lathe_curve_free(c);
 }
 
+/* Stochastic Lanczos quadrature of diag(1 .. 40): the density integrates to 1 and to the mean 20.5. */
+static void density(void **state) {
+    (void) state;
+    enum { N = 40, X = 400 };
+    double d[N], x[X], y[X], mass = 0, mean = 0;
+    lathe_error err = {0};
+    for (int i = 0; i < N; i++)
+        d[i] = i + 1;
+    matrix m = {d, N, true};
+    check_ok(lathe_probe_density(apply, &m, N, N, 3, 5, X, x, y, &err), err);
+    for (int i = 0; i + 1 < X; i++) {
+        mass += (y[i] + y[i + 1]) / 2 * (x[i + 1] - x[i]);
+        mean += (x[i] * y[i] + x[i + 1] * y[i + 1]) / 2 * (x[i + 1] - x[i]);
+    }
+    check_near(mass, 1, 5e-3);
+    check_near(mean, 20.5, 0.1); /* signs on a diagonal: every probe has the exact first moment */
+    assert_int_equal(lathe_probe_density(apply, &m, N, 1, 3, 5, X, x, y, &err), LATHE_ERR_ARG);
+}
+
+/* learning.md E.g 4. */
+static void noise_scale(void **state) {
+    (void) state;
+    double g2, s;
+    lathe_noise_scale(.165, 16, .055625, 128, &g2, &s);
+    check_near(g2, .04, 1e-12);
+    check_near(s, 2, 1e-9);
+    check_near(s / g2, 50, 1e-9);
+}
+
+/* The Gauss-Newton matrix: positive, symmetric, equal to the Hessian where the logits are linear (in the
+ * output matrix), and not where they are not. */
+static void gauss_newton(void **state) {
+    (void) state;
+    lathe_error err = {0};
+    const char *path = temp_file(".gguf");
+    lathe_synth_params sp = lathe_synth_params_default();
+    lathe_synth_result made;
+    sp.arch = "stablelm"; /* an output matrix of its own */
+    sp.shape = "1M";
+    sp.type = "f32";
+    check_ok(lathe_model_synth(path, &sp, &made, &err), err);
+    int32_t tokens[2 * 9];
+    for (int i = 0; i < 18; i++)
+        tokens[i] = 3 + i * 37 % 200;
+    lathe_curve *c;
+    check_ok(lathe_curve_new(path, tokens, 2, 8, 1, &c, NULL, &err), err);
+    size_t n = lathe_curve_n(c), n_tensors = lathe_curve_n_tensors(c), out = n_tensors, hidden = n_tensors;
+    for (size_t i = 0; i < n_tensors; i++) {
+        if (strcmp(lathe_curve_tensor_name(c, i), "output.weight") == 0)
+            out = i;
+        if (strcmp(lathe_curve_tensor_name(c, i), "blk.0.ffn_down.weight") == 0)
+            hidden = i;
+    }
+    float *v = calloc(4 * n, sizeof *v), *g = v + n, *h = g + n, *u = h + n;
+    assert_non_null(v);
+    lathe_rng rng = lathe_rng_new(2, 37, 9);
+    for (size_t pass = 0; pass < 2; pass++) {
+        size_t i = pass == 0 ? out : hidden;
+        if (i == n_tensors)
+            continue;
+        int64_t rows, cols;
+        size_t at = lathe_curve_tensor_at(c, i, &rows, &cols), m = (size_t) (rows * cols);
+        memset(v, 0, n * sizeof *v);
+        for (size_t k = at; k < at + m; k++)
+            v[k] = (float) lathe_rng_normal(&rng);
+        check_ok(lathe_curve_gnvp(c, v, g, &err), err);
+        check_ok(lathe_curve_hvp(c, v, h, &err), err);
+        double difference = 0, size = 0, along = 0;
+        for (size_t k = at; k < at + m; k++) {
+            difference += ((double) g[k] - h[k]) * ((double) g[k] - h[k]);
+            size += (double) h[k] * h[k];
+            along += (double) v[k] * g[k];
+        }
+        assert_true(along > 0 && size > 0);
+        if (pass == 0)
+            assert_true(sqrt(difference) < 1e-4 * sqrt(size));
+        else
+            assert_true(sqrt(difference) > 1e-2 * sqrt(size));
+    }
+    assert_true(out < n_tensors && hidden < n_tensors);
+    for (size_t i = 0; i < n; i++) {
+        v[i] = (float) lathe_rng_normal(&rng);
+        u[i] = (float) lathe_rng_normal(&rng);
+    }
+    check_ok(lathe_curve_gnvp(c, v, g, &err), err);
+    check_ok(lathe_curve_gnvp(c, u, h, &err), err);
+    double a = 0, b = 0;
+    for (size_t i = 0; i < n; i++) {
+        a += (double) u[i] * g[i];
+        b += (double) v[i] * h[i];
+    }
+    check_near_rel(a, b, 1e-3);
+    /* Splits by tensor and by kind have the same total. */
+    double g2, s;
+    assert_int_equal(lathe_curve_noise(c, &g2, &s, &err), LATHE_ERR_ARG); /* one chunk */
+    lathe_curve_group(c, LATHE_CURVE_BY_KIND);
+    lathe_curvature r;
+    for (size_t i = 0; i < n; i++)
+        u[i] *= 1e-3f;
+    check_ok(lathe_probe_curvature(c, u, true, NULL, &r, &err), err);
+    char name[128];
+    assert_string_equal(lathe_curve_layer_name(c, 2, name, sizeof name), "q");
+    check_near_rel(r.within + r.cross, r.nds, 1e-2);
+    free(r.block_matrix);
+    free(v);
+    lathe_curve_free(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(lanczos_numbers), cmocka_unit_test(no_ghosts),
-                                       cmocka_unit_test(trace), cmocka_unit_test(spectra),
-                                       cmocka_unit_test(model)};
+                                       cmocka_unit_test(trace),           cmocka_unit_test(spectra),
+                                       cmocka_unit_test(model),           cmocka_unit_test(density),
+                                       cmocka_unit_test(noise_scale),     cmocka_unit_test(gauss_newton)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
