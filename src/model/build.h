@@ -49,6 +49,13 @@ typedef struct lathe_kernels {
     /* W x, without bias. */
     struct ggml_tensor *(*linear)(void *user, struct ggml_context *ctx, struct ggml_tensor *w,
                                   struct ggml_tensor *x);
+    /* y[i] = w[i] x of n matrices in one op, without biases; false where that does not apply. */
+    bool (*linear_group)(void *user, struct ggml_context *ctx, struct ggml_tensor *const *w, int n,
+                         struct ggml_tensor *x, struct ggml_tensor **y);
+    /* silu(gate x) * (up x) in one op; `next` multiplies the result. */
+    struct ggml_tensor *(*linear_swiglu)(void *user, struct ggml_context *ctx, struct ggml_tensor *gate,
+                                         struct ggml_tensor *up, struct ggml_tensor *x,
+                                         const struct ggml_tensor *next);
     /* q [dh, T, H, S], k and v [dh, n_kv, Hk, S] (views of cache rows, or of the batch's own), mask as it was
      * set above -> [dh * H, T * S]. */
     struct ggml_tensor *(*attention)(void *user, struct ggml_context *ctx, struct ggml_tensor *q,

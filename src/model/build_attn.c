@@ -2,13 +2,14 @@
 #include "model/build.h"
 #include "tensor/ops.h"
 
-/* One projection [dh, heads, n]. */
-static struct ggml_tensor *heads_of(lathe_build *b, struct ggml_tensor *w, struct ggml_tensor *x,
-                                    struct ggml_tensor *bias, int64_t width, int64_t heads) {
-    struct ggml_tensor *y = lathe_linear(b, w, x, bias);
+/* A projection y [dh * heads, n] as [dh, heads, n], with its bias. */
+static struct ggml_tensor *heads_of(lathe_build *b, struct ggml_tensor *y, struct ggml_tensor *bias,
+                                    int64_t width, int64_t heads) {
+    if (bias != NULL)
+        y = ggml_add(b->ctx, y, bias);
     if (b->desc->clamp_kqv > 0.0f)
         y = lathe_op_clamp(b->ctx, y, -b->desc->clamp_kqv, b->desc->clamp_kqv);
-    return ggml_reshape_3d(b->ctx, y, width, heads, x->ne[1]);
+    return ggml_reshape_3d(b->ctx, y, width, heads, y->ne[1]);
 }
 
 /* Heads `first` and on of a fused projection. */
@@ -108,9 +109,15 @@ static void project(lathe_build *b, int32_t layer, struct ggml_tensor *x, struct
         *k = heads_in(b, qkv, dh, Hk, (size_t) H);
         *v = heads_in(b, qkv, dh, Hk, (size_t) (H + Hk));
     } else {
-        *q = heads_of(b, w->attn_q, x, w->attn_q_b, dh, H);
-        *k = heads_of(b, w->attn_k, x, w->attn_k_b, dh, Hk);
-        *v = heads_of(b, w->attn_v, x, w->attn_v_b, dh, Hk);
+        struct ggml_tensor *const all[] = {w->attn_q, w->attn_k, w->attn_v};
+        struct ggml_tensor *y[3];
+        if (b->kernels == NULL || b->kernels->linear_group == NULL ||
+            !b->kernels->linear_group(b->kernels->user, b->ctx, all, 3, x, y))
+            for (int i = 0; i < 3; i++)
+                y[i] = lathe_linear(b, all[i], x, NULL);
+        *q = heads_of(b, y[0], w->attn_q_b, dh, H);
+        *k = heads_of(b, y[1], w->attn_k_b, dh, Hk);
+        *v = heads_of(b, y[2], w->attn_v_b, dh, Hk);
     }
     if (d->has_qk_norm) {
         *q = lathe_build_norm(b, f->qk_norm_kind, *q, w->attn_q_norm, NULL);

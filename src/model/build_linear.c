@@ -48,21 +48,31 @@ static struct ggml_tensor *gate(lathe_build *b, struct ggml_tensor *g, struct gg
     return ggml_mul(b->ctx, activate(b, g), up);
 }
 
-struct ggml_tensor *lathe_build_ffn(lathe_build *b, int32_t layer, struct ggml_tensor *x) {
+/* act(gate x) * (up x), or act(up x) where the family has no gate. */
+static struct ggml_tensor *ffn_hidden(lathe_build *b, const lathe_layer_weights *w, struct ggml_tensor *x) {
     const lathe_family *f = b->desc->family;
-    const lathe_layer_weights *w = &b->w->layers[layer];
-    struct ggml_tensor *up = lathe_linear(b, w->ffn_up, x, w->ffn_up_b), *h;
-    if (!f->gated) {
-        h = activate(b, up);
-    } else if (f->fused_gate_up) {
-        int64_t ff = b->desc->n_ff;
-        struct ggml_tensor *first = ggml_view_2d(b->ctx, up, ff, up->ne[1], up->nb[1], 0);
-        struct ggml_tensor *second =
-            ggml_view_2d(b->ctx, up, ff, up->ne[1], up->nb[1], (size_t) ff * sizeof(float));
-        h = gate(b, ggml_cont(b->ctx, first), ggml_cont(b->ctx, second));
-    } else {
-        h = gate(b, lathe_linear(b, w->ffn_gate, x, w->ffn_gate_b), up);
+    if (f->gated && !f->fused_gate_up && f->act == LATHE_ACT_SILU && w->ffn_gate_b == NULL &&
+        w->ffn_up_b == NULL && b->kernels != NULL && b->kernels->linear_swiglu != NULL) {
+        struct ggml_tensor *h =
+            b->kernels->linear_swiglu(b->kernels->user, b->ctx, w->ffn_gate, w->ffn_up, x, w->ffn_down);
+        if (h != NULL)
+            return h;
     }
+    struct ggml_tensor *up = lathe_linear(b, w->ffn_up, x, w->ffn_up_b);
+    if (!f->gated)
+        return activate(b, up);
+    if (!f->fused_gate_up)
+        return gate(b, lathe_linear(b, w->ffn_gate, x, w->ffn_gate_b), up);
+    int64_t ff = b->desc->n_ff;
+    struct ggml_tensor *first = ggml_view_2d(b->ctx, up, ff, up->ne[1], up->nb[1], 0);
+    struct ggml_tensor *second =
+        ggml_view_2d(b->ctx, up, ff, up->ne[1], up->nb[1], (size_t) ff * sizeof(float));
+    return gate(b, ggml_cont(b->ctx, first), ggml_cont(b->ctx, second));
+}
+
+struct ggml_tensor *lathe_build_ffn(lathe_build *b, int32_t layer, struct ggml_tensor *x) {
+    const lathe_layer_weights *w = &b->w->layers[layer];
+    struct ggml_tensor *h = ffn_hidden(b, w, x);
     lathe_build_tap(b, LATHE_TAP_FFN_ACT, layer, h);
     return lathe_linear(b, w->ffn_down, h, w->ffn_down_b);
 }

@@ -78,6 +78,8 @@ static lathe_status make_arrays(lathe_context *c, lathe_error *err) {
 static void choose_kernels(lathe_context *c, const lathe_context_params *p) {
     const lathe_desc *d = &c->model->desc;
     c->kernels.linear = lathe_packed_linear;
+    c->kernels.linear_group = lathe_packed_linear_group;
+    c->kernels.linear_swiglu = lathe_packed_swiglu;
     if (p->flash == 0)
         return;
     c->attn.cpu = c->model->cpu;

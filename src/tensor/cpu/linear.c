@@ -11,16 +11,12 @@
 #include "base/thread.h"
 #include "tensor/cpu/arena.h"
 
-typedef struct entry {
-    lathe_packed packed;
-    const lathe_cpu *cpu;
-} entry;
-
 struct lathe_packed_set {
     const lathe_cpu *cpu;
+    const lathe_rows *rows;
     lathe_pool *pool;
     lathe_arena arena;
-    entry *entries; /* [max]; never moves: graphs point into it */
+    lathe_packed_weight *entries; /* [max]; never moves: graphs point into it */
     size_t n, max;
 };
 
@@ -37,6 +33,7 @@ lathe_status lathe_packed_set_new(const lathe_cpu *cpu, size_t max, lathe_packed
         return status;
     }
     s->cpu = cpu;
+    s->rows = lathe_rows_best();
     s->max = max;
     *set = s;
     return LATHE_OK;
@@ -115,48 +112,7 @@ lathe_status lathe_packed_set_add(lathe_packed_set *s, struct ggml_tensor *w, bo
     lathe_parallel_for(s->pool, lathe_packed_groups(&packed), 8, pack_piece, &p);
     if (release)
         release_pages(w->data, ggml_nbytes(w));
-    s->entries[s->n] = (entry){packed, s->cpu};
+    s->entries[s->n] = (lathe_packed_weight){packed, s->cpu, s->rows};
     w->extra = &s->entries[s->n++];
     return LATHE_OK;
-}
-
-/* --- The two ops --------------------------------------------------------------------------------- */
-
-static void quantise_op(struct ggml_tensor *dst, int ith, int nth, void *user) {
-    const entry *e = user;
-    const struct ggml_tensor *x = dst->src[0];
-    for (int64_t t = ith; t < x->ne[1]; t += nth)
-        e->cpu->quantise(x->ne[0], (const float *) x->data + t * x->ne[0],
-                         (char *) dst->data + (size_t) t * dst->nb[1]);
-}
-
-static void matmul_op(struct ggml_tensor *dst, int ith, int nth, void *user) {
-    const entry *e = user;
-    int64_t groups = lathe_packed_groups(&e->packed);
-    e->cpu->matmul(&e->packed, dst->src[0]->data, dst->ne[1], dst->data, dst->ne[0], groups * ith / nth,
-                   groups * (ith + 1) / nth);
-}
-
-/* The quantised form of x, which products with the same input share: found again through x's own `extra`,
- * which tensors of graphs do not use otherwise. */
-static struct ggml_tensor *quantised(struct ggml_context *ctx, entry *e, struct ggml_tensor *x) {
-    if (x->extra == NULL) {
-        int tasks = x->ne[1] > 1 ? GGML_N_TASKS_MAX : 1;
-        struct ggml_tensor *q = ggml_custom_4d(ctx, GGML_TYPE_I8, (int64_t) lathe_activation_bytes(x->ne[0]),
-                                               x->ne[1], 1, 1, &x, 1, quantise_op, tasks, e);
-        ggml_format_name(q, "%.48s quantised", x->name);
-        x->extra = q;
-    }
-    return x->extra;
-}
-
-struct ggml_tensor *lathe_packed_linear(void *user, struct ggml_context *ctx, struct ggml_tensor *w,
-                                        struct ggml_tensor *x) {
-    (void) user;
-    entry *e = w->extra;
-    if (e == NULL || x->type != GGML_TYPE_F32 || !ggml_is_contiguous(x) || x->ne[2] != 1 || x->ne[3] != 1)
-        return NULL;
-    struct ggml_tensor *in = lathe_packed_takes_floats(e->packed.type) ? x : quantised(ctx, e, x);
-    return ggml_custom_4d(ctx, GGML_TYPE_F32, w->ne[1], x->ne[1], 1, 1, &in, 1, matmul_op, GGML_N_TASKS_MAX,
-                          e);
 }
