@@ -77,6 +77,8 @@ typedef struct lathe_proposer {
     /* Measures, before the first draft, seconds of a drafted token and of a token that is only read; NULL:
      * unknown */
     void (*measure)(void *state, double *step_s, double *read_s);
+    /* An answer is complete: its n tokens, without the prompt; NULL: has no use. */
+    void (*finish)(void *state, const int32_t *answer, int32_t n);
 } lathe_proposer;
 
 extern const lathe_proposer *const lathe_proposers[];

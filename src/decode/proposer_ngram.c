@@ -10,7 +10,66 @@ typedef struct counts {
     lathe_history h;
     lathe_ngram *context;
     const lathe_ngram *dynamic, *fixed;
+    lathe_ngram *own_dynamic, *own_fixed; /* read from files */
+    char *save;                           /* the dynamic file, written at the end; NULL: not */
+    int32_t n_vocab;
 } counts;
+
+/* Static caches have 2-grams only; others are dynamic. */
+static bool is_static(const lathe_ngram *g) {
+    int64_t by_size[4];
+    const int64_t n = lathe_ngram_count(g, by_size, NULL);
+    return n == by_size[1];
+}
+
+/* "FILE", or "static=FILE,dynamic=FILE,save" in any order. */
+static lathe_status read_files(counts *s, const char *spec, const lathe_logger *logger, lathe_error *err) {
+    char *copy = strdup(spec), *dynamic = NULL;
+    lathe_status status = copy ? LATHE_OK : lathe_fail(err, LATHE_ERR_MEMORY, "no memory for file names");
+    const bool named = strncmp(spec, "static=", 7) == 0 || strncmp(spec, "dynamic=", 8) == 0;
+    bool save = false;
+    if (!status && !named) {
+        lathe_ngram *read = NULL;
+        status = lathe_ngram_read(spec, s->n_vocab, logger, &read, err);
+        if (!status && is_static(read))
+            s->own_fixed = read;
+        else
+            s->own_dynamic = read;
+    }
+    for (char *at = copy; !status && named && at;) {
+        char *comma = strchr(at, ',');
+        if (comma)
+            *comma = 0;
+        lathe_ngram **into = strncmp(at, "static=", 7) == 0    ? &s->own_fixed
+                             : strncmp(at, "dynamic=", 8) == 0 ? &s->own_dynamic
+                                                               : NULL;
+        const char *path = into ? strchr(at, '=') + 1 : NULL;
+        if (strcmp(at, "save") == 0)
+            save = true;
+        else if (!into || *into || !*path)
+            status =
+                lathe_fail(err, LATHE_ERR_ARG,
+                           "ngram:%.60s; want ngram:FILE or ngram:static=FILE,dynamic=FILE[,save]", spec);
+        else
+            status = lathe_ngram_read(path, s->n_vocab, logger, into, err);
+        if (!status && into == &s->own_dynamic)
+            dynamic = strchr(at, '=') + 1;
+        at = comma ? comma + 1 : NULL;
+    }
+    if (!status && save && !dynamic)
+        status = lathe_fail(err, LATHE_ERR_ARG,
+                            "ngram: save writes the dynamic cache, and none is named; want dynamic=FILE");
+    if (!status && save && !(s->save = strdup(dynamic)))
+        status = lathe_fail(err, LATHE_ERR_MEMORY, "no memory for file names");
+    free(copy);
+    if (s->own_dynamic)
+        s->dynamic = s->own_dynamic;
+    if (s->own_fixed)
+        s->fixed = s->own_fixed;
+    return status;
+}
+
+static void destroy(void *state);
 
 static lathe_status create(const lathe_proposer_params *params, void **state, lathe_error *err) {
     counts *s = calloc(1, sizeof *s);
@@ -18,9 +77,14 @@ static lathe_status create(const lathe_proposer_params *params, void **state, la
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for an n-gram proposer");
     s->dynamic = params->dynamic;
     s->fixed = params->fixed;
-    const lathe_status status = lathe_ngram_new(&s->context, err);
+    s->n_vocab = params->n_vocab;
+    lathe_status status = lathe_ngram_new(&s->context, err);
+    if (!status && params->file)
+        status = read_files(s, params->file, &params->logger, err);
     if (status) {
-        free(s);
+        free(s->save);
+        s->save = NULL;
+        destroy(s);
         return status;
     }
     *state = s;
@@ -56,12 +120,28 @@ static void draft(void *state, int32_t n_max, lathe_token_tree *tree) {
         node = lathe_token_tree_add(tree, node, out[k], 0.5);
 }
 
+/* The dynamic file as it is now, and this text's counts: two runs that end together may lose one's counts,
+ * never the file. */
+static void save(const counts *s) {
+    lathe_ngram *file = NULL;
+    int64_t n_bytes;
+    if (lathe_ngram_read(s->save, s->n_vocab, NULL, &file, NULL) == LATHE_OK &&
+        lathe_ngram_merge(file, s->context, NULL) == LATHE_OK)
+        (void) !lathe_ngram_write(file, s->save, &n_bytes, NULL);
+    lathe_ngram_free(file);
+}
+
 static void destroy(void *state) {
     counts *s = state;
     if (!s)
         return;
+    if (s->save)
+        save(s);
     lathe_history_free(&s->h);
     lathe_ngram_free(s->context);
+    lathe_ngram_free(s->own_dynamic);
+    lathe_ngram_free(s->own_fixed);
+    free(s->save);
     free(s);
 }
 
@@ -74,6 +154,7 @@ const lathe_proposer lathe_proposer_ngram = {
     .sync = sync_to,
     .draft = draft,
     .destroy = destroy,
+    .takes_file = true,
 };
 
 /* --- mod: hash of the last 24 tokens -> next token, 16 MiB whatever the text --------------------- */

@@ -6,8 +6,10 @@
 #include "decode/history.h"
 #include "decode/proposer.h"
 #include "decode/suffix_automaton.h"
+#include "decode/suffix_store.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +21,27 @@ typedef struct suffix {
     int32_t match_min;
     double factor, p_min;
     bool frequency;
+    lathe_suffix_store *store; /* past answers; NULL: this text alone */
 } suffix;
+
+/* 16 hexadecimal digits of the tokenizer's hash: models with one tokenizer share a store. */
+static lathe_status open_store(const lathe_proposer_params *params, suffix *s, lathe_error *err) {
+    const lathe_vocab *vocab = params->target ? lathe_model_vocab(params->target) : NULL;
+    uint8_t hash[32];
+    char key[17];
+    if (strcmp(params->file, "global") != 0)
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "no proposer 'suffix:%.40s'; there are suffix and suffix:global", params->file);
+    if (!vocab || !params->cache_dir)
+        return lathe_fail(err, LATHE_ERR_ARG, "suffix:global keeps answers and needs %s",
+                          vocab ? "a cache folder (LATHE_CACHE_DIR)" : "a model with a tokenizer");
+    lathe_status status = lathe_vocab_hash(vocab, hash, err);
+    for (int i = 0; i < 8; i++)
+        snprintf(key + 2 * i, 3, "%02x", hash[i]);
+    return status ? status
+                  : lathe_suffix_store_open(params->cache_dir, key, params->n_vocab, 0, &params->logger,
+                                            &s->store, err);
+}
 
 static lathe_status create(const lathe_proposer_params *params, void **state, lathe_error *err) {
     if (params->match_min < 1 || !(params->match_factor > 0.0) ||
@@ -34,8 +56,11 @@ static lathe_status create(const lathe_proposer_params *params, void **state, la
     s->factor = params->match_factor;
     s->p_min = params->p_min;
     s->frequency = params->frequency;
-    const lathe_status status = lathe_sam_init(&s->sam, err);
+    lathe_status status = params->file ? open_store(params, s, err) : LATHE_OK;
+    if (!status)
+        status = lathe_sam_init(&s->sam, err);
     if (status) {
+        lathe_suffix_store_free(s->store);
         free(s);
         return status;
     }
@@ -109,10 +134,8 @@ static double follow(const suffix *s, int32_t v, int32_t n_max, int32_t *path, d
 static void draft_frequent(const suffix *s, int32_t n_max, lathe_token_tree *tree) {
     const lathe_sam *sam = &s->sam;
     /* The longest suffix with a follower: the whole text never has one, its link ends earlier. */
-    int32_t v = sam->states[sam->last].link;
-    if (v <= 0)
-        return;
-    int32_t l = sam->states[v].len < SUFFIX_MAX ? sam->states[v].len : SUFFIX_MAX;
+    const int32_t v = sam->states[sam->last].link;
+    const int32_t l = v <= 0 ? 0 : sam->states[v].len < SUFFIX_MAX ? sam->states[v].len : SUFFIX_MAX;
     int32_t path[DRAFT_MAX], best[DRAFT_MAX], n, n_best = 0, n_matched = 0;
     double share[DRAFT_MAX], best_share[DRAFT_MAX], best_score = 0.0;
     for (int32_t p = l; p >= s->match_min; p /= 2) {
@@ -121,6 +144,17 @@ static void draft_frequent(const suffix *s, int32_t n_max, lathe_token_tree *tre
             best_score = score;
             n_best = n;
             n_matched = p;
+            memcpy(best, path, (size_t) n * sizeof *path);
+            memcpy(best_share, share, (size_t) n * sizeof *share);
+        }
+    }
+    if (s->store) { /* ties: this text before past ones */
+        int32_t matched;
+        const double score = lathe_suffix_store_draft(s->store, s->h.ids, s->h.n, s->match_min, s->factor,
+                                                      s->p_min, n_max, path, share, &n, &matched);
+        if (score > best_score) {
+            n_best = n;
+            n_matched = matched;
             memcpy(best, path, (size_t) n * sizeof *path);
             memcpy(best_share, share, (size_t) n * sizeof *share);
         }
@@ -152,7 +186,14 @@ static void destroy(void *state) {
         return;
     lathe_history_free(&s->h);
     lathe_sam_free(&s->sam);
+    lathe_suffix_store_free(s->store);
     free(s);
+}
+
+static void finish(void *state, const int32_t *answer, int32_t n) {
+    suffix *s = state;
+    if (s->store)
+        lathe_suffix_store_add(s->store, answer, n);
 }
 
 const lathe_proposer lathe_proposer_suffix = {
@@ -164,4 +205,6 @@ const lathe_proposer lathe_proposer_suffix = {
     .sync = sync_to,
     .draft = draft,
     .destroy = destroy,
+    .takes_file = true,
+    .finish = finish,
 };

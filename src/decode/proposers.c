@@ -24,20 +24,24 @@ lathe_status lathe_proposer_find(const char *name, const lathe_proposer **propos
                                  lathe_error *err) {
     char names[256] = "";
     const char *colon = strchr(name, ':');
+    if (file)
+        *file = NULL;
+    for (size_t i = 0; i < lathe_n_proposers; i++)
+        if (strcmp(lathe_proposers[i]->name, name) == 0) {
+            *proposer = lathe_proposers[i];
+            return LATHE_OK;
+        }
     for (size_t i = 0; i < lathe_n_proposers; i++) {
         const lathe_proposer *p = lathe_proposers[i];
-        const bool with_file = p->takes_file && colon && colon[1] &&
-                               strncmp(p->name, name, (size_t) (colon - name)) == 0 &&
-                               p->name[colon - name] == 0;
-        if (with_file || strcmp(p->name, name) == 0) {
+        if (p->takes_file && colon && colon[1] && strlen(p->name) == (size_t) (colon - name) &&
+            strncmp(p->name, name, (size_t) (colon - name)) == 0) {
             *proposer = p;
             if (file)
-                *file = with_file ? colon + 1 : NULL;
+                *file = colon + 1;
             return LATHE_OK;
         }
         const size_t used = strlen(names);
-        snprintf(names + used, sizeof names - used, "%s%s%s", i ? ", " : "", p->name,
-                 p->takes_file ? ":FILE" : "");
+        snprintf(names + used, sizeof names - used, "%s%s%s", i ? ", " : "", p->name, p->slow ? ":FILE" : "");
     }
     return lathe_fail(err, LATHE_ERR_ARG, "no proposer '%s'; there are %s", name, names);
 }

@@ -472,6 +472,8 @@ static lathe_status loop(lathe_session *s, lathe_error *err) {
 }
 
 lathe_status lathe_session_end(lathe_session *s, lathe_error *err) {
+    if (s->step.end)
+        s->step.end(s->step.state, s);
     bool goes_on = true;
     const char *text = NULL;
     size_t n_bytes = 0;

@@ -14,8 +14,9 @@ typedef struct lathe_session_step {
     lathe_status (*take)(void *state, lathe_session *session, int32_t *out, int32_t n_max, int32_t *n_out,
                          lathe_error *err);
     void (*begin)(void *state,
-                  lathe_session *session); /* a new generation: ids are the prompt; may be NULL */
-    void (*free)(void *state);             /* may be NULL */
+                  lathe_session *session);            /* a new generation: ids are the prompt; may be NULL */
+    void (*end)(void *state, lathe_session *session); /* a generation is complete; may be NULL */
+    void (*free)(void *state);                        /* may be NULL */
     void *state;
 } lathe_session_step;
 

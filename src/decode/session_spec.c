@@ -239,8 +239,11 @@ lathe_status lathe_session_spec(lathe_session *session, const lathe_spec_params 
         lathe_spec_free(s);
         return status;
     }
-    const lathe_session_step step = {
-        .take = lathe_spec_take, .begin = lathe_spec_begin, .free = lathe_spec_free, .state = s};
+    const lathe_session_step step = {.take = lathe_spec_take,
+                                     .begin = lathe_spec_begin,
+                                     .end = lathe_spec_end,
+                                     .free = lathe_spec_free,
+                                     .state = s};
     lathe_session_set_step(session, &step);
     return LATHE_OK;
 }
@@ -295,6 +298,15 @@ void lathe_spec_begin(void *state, lathe_session *session) {
     }
     for (int32_t i = 0; i < s->set.n_sources; i++)
         s->source[i].asleep = 0;
+}
+
+void lathe_spec_end(void *state, lathe_session *session) {
+    lathe_spec *s = state;
+    for (int32_t i = 0; i < s->set.n_sources; i++)
+        if (s->source[i].proposer->finish)
+            s->source[i].proposer->finish(s->source[i].state,
+                                          session->ids + session->n_ids - session->n_generated,
+                                          (int32_t) session->n_generated);
 }
 
 /* --- What is reported ---------------------------------------------------------------------------- */
