@@ -137,26 +137,54 @@ ALWAYS void look_ahead(attn_block *b, int n) {
     }
 }
 
+/* 16 rows of keys from column d on, transposed to out. */
+ALWAYS void load_columns(const lathe_kv_type type, const uint8_t *const *row, int64_t d, int64_t dk,
+                         float *out) {
+    vf r[16];
+    for (; d + 16 <= dk; d += 16) {
+        for (int i = 0; i < 16; i++)
+            r[i] = load16(type, row[i], d);
+        vf_transpose(r);
+        for (int i = 0; i < 16; i++)
+            vf_store(out + (d + i) * BLOCK, r[i]);
+    }
+    if (d < dk) {
+        for (int i = 0; i < 16; i++)
+            r[i] = load_tail(type, row[i], d, dk - d);
+        vf_transpose(r);
+        for (int i = 0; i < dk - d; i++)
+            vf_store(out + (d + i) * BLOCK, r[i]);
+    }
+}
+
+/* Values of 16 bits are transposed in pairs, with half the shuffles. Returns how many columns that did; 0
+ * where some half is infinite or NaN. */
+ALWAYS int64_t load_pairs(const lathe_kv_type type, const uint8_t *const *row, int64_t dk, float *out) {
+    vi guard = vi_set1(0);
+    int64_t d = 0;
+    for (; d + 32 <= dk; d += 32) {
+        vf r[16];
+        for (int i = 0; i < 16; i++) {
+            r[i] = vf_load((const float *) (const void *) (row[i] + 2 * d));
+            if (type == LATHE_KV_F16)
+                guard = vi_guard_f16(guard, r[i]);
+        }
+        vf_transpose(r);
+        for (int i = 0; i < 16; i++) {
+            vf_store(out + (d + 2 * i) * BLOCK, type == LATHE_KV_F16 ? vf_low_f16(r[i]) : vf_low_bf16(r[i]));
+            vf_store(out + (d + 2 * i + 1) * BLOCK,
+                     type == LATHE_KV_F16 ? vf_high_f16(r[i]) : vf_high_bf16(r[i]));
+        }
+    }
+    return type == LATHE_KV_F16 && vi_caught_f16(guard) ? 0 : d;
+}
+
 ALWAYS void load_keys(const lathe_kv_type type, int64_t dk, attn_block *b) {
     for (int e0 = 0; e0 < BLOCK; e0 += 16) {
-        const uint8_t *const *row = b->k_row + e0;
-        float *out = b->k + e0;
         int64_t d = 0;
-        vf r[16];
-        for (; d + 16 <= dk; d += 16) {
-            for (int i = 0; i < 16; i++)
-                r[i] = load16(type, row[i], d);
-            vf_transpose(r);
-            for (int i = 0; i < 16; i++)
-                vf_store(out + (d + i) * BLOCK, r[i]);
-        }
-        if (d < dk) {
-            for (int i = 0; i < 16; i++)
-                r[i] = load_tail(type, row[i], d, dk - d);
-            vf_transpose(r);
-            for (int i = 0; i < dk - d; i++)
-                vf_store(out + (d + i) * BLOCK, r[i]);
-        }
+        if (type == LATHE_KV_F16 || type == LATHE_KV_BF16)
+            d = load_pairs(type, b->k_row + e0, dk, b->k + e0);
+        load_columns(type, b->k_row + e0, d, dk, b->k + e0);
         look_ahead(b, 8);
     }
 }
@@ -345,7 +373,9 @@ static void value_rows_one_by_one(const attn_block *b, int i, int64_t d, int64_t
     }
 }
 
-ALWAYS void value_tile(const int n, const int lanes, const attn_block *b, int i0, int64_t d, int64_t width) {
+/* in_cache: values are halves, read where they lie, which pays for the queries of one tile. */
+ALWAYS void value_tile(const bool in_cache, const int n, const int lanes, attn_block *b, int i0, int64_t d,
+                       int64_t width) {
     vf sum[VALUE_TILE][VALUE_LANES];
     const float *p[VALUE_TILE], *v = b->v + d;
     for (int i = 0; i < n; i++) {
@@ -356,7 +386,7 @@ ALWAYS void value_tile(const int n, const int lanes, const attn_block *b, int i0
     for (int e = 0; e < b->n; e++, v += width) {
         vf value[VALUE_LANES];
         for (int j = 0; j < lanes; j++)
-            value[j] = vf_load(v + 16 * j);
+            value[j] = in_cache ? vf_half(b->v_row[e] + 2 * (d + 16 * j)) : vf_load(v + 16 * j);
         for (int i = 0; i < n; i++) {
             vf x = vf_set1(p[i][e]);
             for (int j = 0; j < lanes; j++)
@@ -368,6 +398,8 @@ ALWAYS void value_tile(const int n, const int lanes, const attn_block *b, int i0
         for (int j = 0; j < lanes; j++)
             poison = vf_fma(sum[i][j], vf_set1(0.0f), poison);
         if (vf_any_nan(poison, poison)) {
+            if (in_cache)
+                values_f16(width, b);
             value_rows_one_by_one(b, i0 + i, d, 16 * lanes, width);
             continue;
         }
@@ -376,48 +408,58 @@ ALWAYS void value_tile(const int n, const int lanes, const attn_block *b, int i0
     }
 }
 
-ALWAYS void value_columns(const int lanes, const attn_block *b, int64_t d, int64_t width) {
+ALWAYS void value_columns(const bool in_cache, const int lanes, attn_block *b, int64_t d, int64_t width) {
     int i = 0;
     for (; i + VALUE_TILE <= b->n_active; i += VALUE_TILE)
-        value_tile(VALUE_TILE, lanes, b, i, d, width);
+        value_tile(in_cache, VALUE_TILE, lanes, b, i, d, width);
     switch (b->n_active - i) {
     case 5:
-        value_tile(5 < VALUE_TILE ? 5 : 1, lanes, b, i, d, width);
+        value_tile(in_cache, 5 < VALUE_TILE ? 5 : 1, lanes, b, i, d, width);
         break;
     case 4:
-        value_tile(4 < VALUE_TILE ? 4 : 1, lanes, b, i, d, width);
+        value_tile(in_cache, 4 < VALUE_TILE ? 4 : 1, lanes, b, i, d, width);
         break;
     case 3:
-        value_tile(3 < VALUE_TILE ? 3 : 1, lanes, b, i, d, width);
+        value_tile(in_cache, 3 < VALUE_TILE ? 3 : 1, lanes, b, i, d, width);
         break;
     case 2:
-        value_tile(2, lanes, b, i, d, width);
+        value_tile(in_cache, 2, lanes, b, i, d, width);
         break;
     case 1:
-        value_tile(1, lanes, b, i, d, width);
+        value_tile(in_cache, 1, lanes, b, i, d, width);
         break;
     default:
         break;
     }
 }
 
-static void values(const attn_block *b, int64_t width) {
+ALWAYS void all_columns(const bool in_cache, attn_block *b, int64_t width) {
     int64_t d = 0;
     for (; d + 16 * VALUE_LANES <= width; d += 16 * VALUE_LANES)
-        value_columns(VALUE_LANES, b, d, width);
+        value_columns(in_cache, VALUE_LANES, b, d, width);
     switch ((width - d) / 16) {
     case 3:
-        value_columns(3 < VALUE_LANES ? 3 : 1, b, d, width);
+        value_columns(in_cache, 3 < VALUE_LANES ? 3 : 1, b, d, width);
         break;
     case 2:
-        value_columns(2 < VALUE_LANES ? 2 : 1, b, d, width);
+        value_columns(in_cache, 2 < VALUE_LANES ? 2 : 1, b, d, width);
         break;
     case 1:
-        value_columns(1, b, d, width);
+        value_columns(in_cache, 1, b, d, width);
         break;
     default:
         break;
     }
+}
+
+static void values(lathe_kv_type type, int64_t dv, attn_block *b) {
+    const int64_t width = (dv + 15) / 16 * 16;
+    if (type == LATHE_KV_F16 && b->n_active <= VALUE_TILE && dv % 16 == 0) {
+        all_columns(true, b, width);
+        return;
+    }
+    value_loaders[type](dv, b);
+    all_columns(false, b, width);
 }
 
 /* --- A block ------------------------------------------------------------------------------------- */
@@ -513,8 +555,7 @@ static void attend_block(const attn_tile *t, attn_block *b, int64_t h, int64_t e
         for (int64_t g = 0; g < t->group && how != SEES_NONE; g++)
             weigh(t, b, h, i, g, how, &state);
     }
-    value_loaders[a->v_type](a->dv, b);
-    values(b, t->width);
+    values(a->v_type, a->dv, b);
 }
 
 /* A cursor over what a row sees behind its cut: position p in a row without holes is entry e. */
@@ -568,8 +609,7 @@ static void attend_list(const attn_tile *t, attn_block *b, int64_t i, int64_t p0
             list_scores(t, b, h, i, entry, n, &state);
             for (int64_t g = 0; g < t->group; g++)
                 weigh(t, b, h, i, g, SEES_SOME, &state);
-            value_loaders[t->a->v_type](t->a->dv, b);
-            values(b, t->width);
+            values(t->a->v_type, t->a->dv, b);
         }
     }
 }

@@ -48,6 +48,37 @@ static inline __m256 bf16_256(const uint8_t *p) {
 static inline vf vf_bf16(const uint8_t *p) {
     return (vf){bf16_256(p), bf16_256(p + 16)};
 }
+/* An exponent of 5 bits is moved to where one of 8 is, and 2^112 sets its offset right; smallest halves too.
+ */
+static inline __m256 moved_f16(__m256i half_in_high) {
+    __m256i x = _mm256_and_si256(_mm256_srai_epi32(half_in_high, 3), _mm256_set1_epi32((int) 0x8fffe000));
+    return _mm256_mul_ps(_mm256_castsi256_ps(x), _mm256_set1_ps(0x1p112f));
+}
+static inline __m256i low_to_high(__m256 x) {
+    return _mm256_slli_epi32(_mm256_castps_si256(x), 16);
+}
+static inline vf vf_low_f16(vf x) {
+    return (vf){moved_f16(low_to_high(x.a)), moved_f16(low_to_high(x.b))};
+}
+static inline vf vf_high_f16(vf x) {
+    return (vf){moved_f16(_mm256_castps_si256(x.a)), moved_f16(_mm256_castps_si256(x.b))};
+}
+static inline vf vf_low_bf16(vf x) {
+    return (vf){_mm256_castsi256_ps(low_to_high(x.a)), _mm256_castsi256_ps(low_to_high(x.b))};
+}
+static inline vf vf_high_bf16(vf x) {
+    __m256 m = _mm256_castsi256_ps(_mm256_set1_epi32((int) 0xffff0000));
+    return (vf){_mm256_and_ps(x.a, m), _mm256_and_ps(x.b, m)};
+}
+static inline vi vi_guard_f16(vi guard, vf x) {
+    __m256i m = _mm256_set1_epi16(0x7fff);
+    return (vi){_mm256_max_epi16(guard.a, _mm256_and_si256(_mm256_castps_si256(x.a), m)),
+                _mm256_max_epi16(guard.b, _mm256_and_si256(_mm256_castps_si256(x.b), m))};
+}
+static inline bool vi_caught_f16(vi guard) {
+    __m256i top = _mm256_cmpgt_epi16(_mm256_max_epi16(guard.a, guard.b), _mm256_set1_epi16(0x7bff));
+    return _mm256_movemask_epi8(top) != 0;
+}
 static inline float half_of(const uint8_t *p) {
     uint16_t h;
     memcpy(&h, p, sizeof h);

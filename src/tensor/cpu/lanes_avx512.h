@@ -40,6 +40,30 @@ static inline vf vf_bf16(const uint8_t *p) {
     return _mm512_castsi512_ps(
         _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *) (const void *) p)), 16));
 }
+/* An exponent of 5 bits is moved to where one of 8 is, and 2^112 sets its offset right; smallest halves too.
+ */
+static inline vf moved_f16(__m512i half_in_high) {
+    __m512i x = _mm512_and_si512(_mm512_srai_epi32(half_in_high, 3), _mm512_set1_epi32((int) 0x8fffe000));
+    return _mm512_mul_ps(_mm512_castsi512_ps(x), _mm512_set1_ps(0x1p112f));
+}
+static inline vf vf_low_f16(vf x) {
+    return moved_f16(_mm512_slli_epi32(_mm512_castps_si512(x), 16));
+}
+static inline vf vf_high_f16(vf x) {
+    return moved_f16(_mm512_castps_si512(x));
+}
+static inline vf vf_low_bf16(vf x) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 16));
+}
+static inline vf vf_high_bf16(vf x) {
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32((int) 0xffff0000)));
+}
+static inline vi vi_guard_f16(vi guard, vf x) {
+    return _mm512_max_epu16(guard, _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi16(0x7fff)));
+}
+static inline bool vi_caught_f16(vi guard) {
+    return _mm512_cmpge_epu16_mask(guard, _mm512_set1_epi16(0x7c00)) != 0;
+}
 static inline float half_of(const uint8_t *p) {
     uint16_t h;
     memcpy(&h, p, sizeof h);

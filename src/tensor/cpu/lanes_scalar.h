@@ -55,6 +55,57 @@ static inline vf vf_bf16(const uint8_t *p) {
     }
     return r;
 }
+/* Halves and brain floats come in pairs, one pair a lane: the low and the high one of each. f16 must not be
+ * infinite or NaN. */
+static inline vf vf_low_f16(vf x) {
+    EACH16 {
+        uint32_t u;
+        memcpy(&u, &x.v[l], sizeof u);
+        x.v[l] = lathe_half_to_float((uint16_t) u);
+    }
+    return x;
+}
+static inline vf vf_high_f16(vf x) {
+    EACH16 {
+        uint32_t u;
+        memcpy(&u, &x.v[l], sizeof u);
+        x.v[l] = lathe_half_to_float((uint16_t) (u >> 16));
+    }
+    return x;
+}
+static inline vf vf_low_bf16(vf x) {
+    EACH16 {
+        uint32_t u;
+        memcpy(&u, &x.v[l], sizeof u);
+        u <<= 16;
+        memcpy(&x.v[l], &u, sizeof u);
+    }
+    return x;
+}
+static inline vf vf_high_bf16(vf x) {
+    EACH16 {
+        uint32_t u;
+        memcpy(&u, &x.v[l], sizeof u);
+        u &= 0xffff0000u;
+        memcpy(&x.v[l], &u, sizeof u);
+    }
+    return x;
+}
+/* Whether any of the halves that went into a guard is infinite or NaN. */
+static inline vi vi_guard_f16(vi guard, vf x) {
+    EACH16 {
+        uint32_t u;
+        memcpy(&u, &x.v[l], sizeof u);
+        if ((u & 0x7c00u) == 0x7c00u || (u & 0x7c000000u) == 0x7c000000u)
+            guard.v[l] = 1;
+    }
+    return guard;
+}
+static inline bool vi_caught_f16(vi guard) {
+    int32_t any = 0;
+    EACH16 any |= guard.v[l];
+    return any != 0;
+}
 static inline float half_of(const uint8_t *p) {
     return lathe_half_to_float((uint16_t) (p[0] | p[1] << 8));
 }
