@@ -51,7 +51,7 @@ const lathe_option lathe_options_context[LATHE_N_OPTIONS_CONTEXT] = {
     { .name = "exact", .group = "model", .kind = LATHE_OPTION_FLAG, .offset = AT(exact),
       .help = "the same bits at any thread count, batch split and speculation" },
     { .name = "policy", .group = "model", .arg = "FILE|RULE", .kind = LATHE_OPTION_TEXT, .offset = AT(policy), .default_text = "full",
-      .help = "cache policy by layer", .hidden = true },
+      .help = "cache by layer: full, window:ROWS, stream:SINKS,ROWS or a file", .hidden = true },
 };
 
 const lathe_option lathe_options_input[LATHE_N_OPTIONS_INPUT] = {

@@ -61,6 +61,11 @@ typedef struct lathe_kernels {
     struct ggml_tensor *(*attention)(void *user, struct ggml_context *ctx, struct ggml_tensor *q,
                                      struct ggml_tensor *k, struct ggml_tensor *v, struct ggml_tensor *mask,
                                      float scale, float softcap);
+    /* The same over entry e = row rows[e] of k and v (i32 [n_kv]); mask [n_kv, T]. */
+    struct ggml_tensor *(*attention_rows)(void *user, struct ggml_context *ctx, struct ggml_tensor *q,
+                                          struct ggml_tensor *k, struct ggml_tensor *v,
+                                          struct ggml_tensor *mask, struct ggml_tensor *rows, float scale,
+                                          float softcap);
     /* silu(gate) up. */
     struct ggml_tensor *(*swiglu)(void *user, struct ggml_context *ctx, struct ggml_tensor *gate,
                                   struct ggml_tensor *up);
@@ -76,6 +81,10 @@ typedef struct lathe_build_kv {
     /* Views [dh, n_kv, Hk] of what is cached. */
     void (*read)(void *user, struct lathe_build *b, int32_t layer, struct ggml_tensor **k,
                  struct ggml_tensor **v);
+    /* A layer's own list of the rows that attention runs over (i32 [n]) and its mask [n, T]; leaves NULL
+     * where the batch's mask and all rows of the views are meant. May be NULL. */
+    void (*see)(void *user, struct lathe_build *b, int32_t layer, struct ggml_tensor **rows,
+                struct ggml_tensor **mask);
 } lathe_build_kv;
 
 typedef struct lathe_build {

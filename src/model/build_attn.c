@@ -73,12 +73,33 @@ static bool is_better_explicit(const lathe_build *b, const struct ggml_tensor *q
            (q->ne[1] >= PROMPT_ROWS || q->ne[0] < 16) && k->ne[1] * q->ne[1] * q->ne[2] <= SCORES_MAX;
 }
 
+/* The listed rows of a view [width, n, heads] of a cache, as f32 [width, n_rows, heads]. */
+static struct ggml_tensor *gather(lathe_build *b, struct ggml_tensor *x, struct ggml_tensor *rows) {
+    int64_t width = x->ne[0], heads = x->ne[2];
+    struct ggml_tensor *whole = ggml_view_2d(b->ctx, x, width * heads, x->ne[1], x->nb[1], 0);
+    struct ggml_tensor *y = ggml_get_rows(b->ctx, whole, rows);
+    return ggml_permute(b->ctx, ggml_reshape_3d(b->ctx, y, width, heads, rows->ne[0]), 0, 2, 1, 3);
+}
+
 struct ggml_tensor *lathe_attention(lathe_build *b, int32_t layer, struct ggml_tensor *q,
                                     struct ggml_tensor *k, struct ggml_tensor *v) {
     const lathe_desc *d = b->desc;
     struct ggml_tensor *mask =
         lathe_desc_window(d, layer) > 0 && b->mask_sliding != NULL ? b->mask_sliding : b->mask;
+    struct ggml_tensor *rows = NULL;
+    if (b->kv != NULL && b->kv->see != NULL)
+        b->kv->see(b->kv->user, b, layer, &rows, &mask);
     bool looked_into = wants(b, LATHE_TAP_SCORES, layer) || wants(b, LATHE_TAP_PROBS, layer);
+    if (!looked_into && rows != NULL && b->kernels != NULL && b->kernels->attention_rows != NULL) {
+        struct ggml_tensor *o = b->kernels->attention_rows(b->kernels->user, b->ctx, q, k, v, mask, rows,
+                                                           d->attn_scale, d->attn_softcap);
+        if (o != NULL)
+            return o;
+    }
+    if (rows != NULL) {
+        k = gather(b, k, rows);
+        v = gather(b, v, rows);
+    }
     if (!looked_into && mask != NULL && b->kernels != NULL && b->kernels->attention != NULL) {
         struct ggml_tensor *o =
             b->kernels->attention(b->kernels->user, b->ctx, q, k, v, mask, d->attn_scale, d->attn_softcap);

@@ -87,6 +87,7 @@ static void choose_kernels(lathe_context *c, const lathe_context_params *p) {
     c->attn.softcap = d->attn_softcap;
     c->attn.n_q_max = INT32_MAX;
     c->kernels.attention = lathe_fused_attention;
+    c->kernels.attention_rows = lathe_fused_attention_rows;
     c->kernels.user = &c->attn;
 }
 
@@ -102,9 +103,12 @@ lathe_status lathe_context_new(const lathe_model *model, const lathe_context_par
         p = *params;
     }
     lathe_status status = check_params(model, &p, err);
-    const lathe_kv_policy *policy = NULL;
+    lathe_kv_policy policy;
     if (status == LATHE_OK)
-        status = lathe_kv_policy_find(p.policy, &policy, err);
+        status = lathe_kv_policy_of(&model->desc, p.policy, &policy, err);
+    if (status == LATHE_OK && p.exact && policy.n_groups > 1)
+        status = lathe_fail(err, LATHE_ERR_UNSUPPORTED,
+                            "--exact keeps every row: cache policy %s does not go with it", policy.name);
     if (status != LATHE_OK)
         return status;
     lathe_context *c = calloc(1, sizeof *c);
@@ -125,13 +129,17 @@ lathe_status lathe_context_new(const lathe_model *model, const lathe_context_par
     c->dummy_row = p.exact && model->float_weights;
     /* Tensors have spare rows: n_kv is rounded up, and the row that --exact adds to lonely ones goes there.
      */
-    int32_t n_rows = (p.n_ctx + 1 + 255) / 256 * 256;
+    int32_t n_rows[LATHE_KV_GROUPS_MAX] = {(p.n_ctx + 1 + 255) / 256 * 256};
     status = open_devices(c, err);
     if (status == LATHE_OK)
         status = lathe_cells_new(p.n_ctx, p.n_seq_max, &c->cells, err);
     c->cells.ordered = p.exact;
+    for (int32_t i = 1; i < policy.n_groups && status == LATHE_OK; i++) {
+        status = lathe_kv_stream_new(&policy.rules[i], p.n_ctx, p.n_seq_max, p.n_batch, &c->streams[i], err);
+        n_rows[i] = c->streams[i].cells.n_rows;
+    }
     if (status == LATHE_OK)
-        status = lathe_kv_store_new(&model->desc, policy, n_rows, p.type_k, p.type_v, c->devices,
+        status = lathe_kv_store_new(&model->desc, &policy, n_rows, p.type_k, p.type_v, c->devices,
                                     model->n_devices, model->layer_device, &c->kv, err);
     if (status == LATHE_OK)
         status = make_arrays(c, err);
@@ -154,6 +162,10 @@ void lathe_context_free(lathe_context *c) {
         ggml_backend_sched_free(c->sched);
     lathe_kv_store_free(&c->kv);
     lathe_cells_free(&c->cells);
+    for (int32_t i = 1; i < LATHE_KV_GROUPS_MAX; i++)
+        lathe_kv_stream_free(&c->streams[i]);
+    free(c->entries);
+    free(c->stream_mask);
     lathe_device_free(c->cpu);
     int32_t *arrays[] = {c->tokens,    c->pos,         c->seq,      c->rows,     c->out_ids,
                          c->tree_rows, c->tree_parent, c->tree_seq, c->logit_row};
@@ -211,6 +223,13 @@ static lathe_status check_batch(lathe_context *c, const lathe_batch *b, lathe_er
         if (s < 0 || s >= c->n_seq_max)
             return lathe_fail(err, LATHE_ERR_ARG, "token %d of the batch: sequence %d; 0 to %d is right", i,
                               s, c->n_seq_max - 1);
+        for (int32_t g = 1; g < c->kv.policy.n_groups; g++)
+            if (!lathe_kv_stream_reaches(&c->streams[g], s, lathe_cells_next_pos(&c->cells, s)))
+                return lathe_fail(
+                    err, LATHE_ERR_ARG,
+                    "cache policy %s has given away rows that position %d of sequence %d sees: it is to be "
+                    "cleared and read again",
+                    c->kv.policy.name, lathe_cells_next_pos(&c->cells, s), s);
         if (parent < -1 || parent >= i)
             return lathe_fail(err, LATHE_ERR_ARG, "token %d of the batch: parent %d; -1 to %d is right", i,
                               parent, i - 1);
@@ -293,6 +312,34 @@ static void set_input(struct ggml_tensor *t, const void *values, size_t n_bytes)
         ggml_backend_tensor_set(t, values, 0, n_bytes);
 }
 
+/* Rows, entries and mask of a stream group. */
+static lathe_status set_stream(lathe_context *c, int32_t group, const lathe_graph *g, const int32_t *parent,
+                               int32_t n, lathe_error *err) {
+    const struct lathe_graph_stream *t = &g->streams[group];
+    size_t n_entries = (size_t) g->key.n_entries[group], n_all = n_entries * (size_t) n;
+    if (t->mask->buffer == NULL)
+        return LATHE_OK;
+    if (n_all > c->n_entries) {
+        uint16_t *more = realloc(c->stream_mask, n_all * sizeof *more);
+        if (more != NULL)
+            c->stream_mask = more;
+        int32_t *rows = realloc(c->entries, n_all * sizeof *rows);
+        if (rows != NULL)
+            c->entries = rows;
+        if (more == NULL || rows == NULL)
+            return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a mask of %zu values", n_all);
+        c->n_entries = n_all;
+    }
+    lathe_kv_stream_view(&c->streams[group], c->seq, c->pos, parent, n, (int32_t) n_entries, c->entries,
+                         c->stream_mask);
+    for (int32_t i = 0; i < n; i++)
+        c->rows64[i] = c->streams[group].rows[i];
+    ggml_backend_tensor_set(t->rows, c->rows64, 0, (size_t) n * sizeof(int64_t));
+    ggml_backend_tensor_set(t->entries, c->entries, 0, n_entries * sizeof(int32_t));
+    ggml_backend_tensor_set(t->mask, c->stream_mask, 0, n_all * sizeof(uint16_t));
+    return LATHE_OK;
+}
+
 static lathe_status set_inputs(lathe_context *c, const lathe_graph *g, const int32_t *parent,
                                const int32_t *base, int32_t n, lathe_error *err) {
     int32_t T = g->key.n_tokens;
@@ -301,7 +348,7 @@ static lathe_status set_inputs(lathe_context *c, const lathe_graph *g, const int
     if (T > n) { /* --exact: a second row, written where nothing reads */
         c->tokens[n] = c->tokens[0];
         c->pos[n] = c->pos[0];
-        c->rows64[n] = c->kv.n_rows - 1;
+        c->rows64[n] = c->kv.n_rows[0] - 1;
     }
     set_input(g->tokens, c->tokens, (size_t) T * sizeof(int32_t));
     set_input(g->pos, c->pos, (size_t) T * sizeof(int32_t));
@@ -313,6 +360,8 @@ static lathe_status set_inputs(lathe_context *c, const lathe_graph *g, const int
         status = set_mask(c, g->mask, g, parent, base, n, 0, err);
     if (status == LATHE_OK && g->mask_sliding != NULL && g->mask_sliding->buffer != NULL)
         status = set_mask(c, g->mask_sliding, g, parent, base, n, c->model->desc.window, err);
+    for (int32_t i = 1; i < c->kv.policy.n_groups && status == LATHE_OK; i++)
+        status = set_stream(c, i, g, parent, n, err);
     return status;
 }
 
@@ -340,6 +389,9 @@ static lathe_status run_piece(lathe_context *c, const lathe_batch *b, int32_t fi
     if (!lathe_cells_place(&c->cells, c->seq, c->pos, n, c->rows))
         return lathe_fail(err, LATHE_ERR_ARG, "the context is full: %d tokens to add, %d fit", n,
                           c->cells.n_rows - c->cells.n_taken);
+    for (int32_t i = 1; i < c->kv.policy.n_groups; i++)
+        if (!lathe_kv_stream_place(&c->streams[i], c->seq, c->pos, n))
+            return lathe_fail(err, LATHE_ERR_ARG, "too few cache rows for a batch of %d tokens", n);
     int32_t n_out = 0;
     for (int32_t i = 0; i < n; i++)
         if (c->logit_row[first + i] >= 0)
@@ -348,9 +400,11 @@ static lathe_status run_piece(lathe_context *c, const lathe_batch *b, int32_t fi
     if (c->dummy_row && n_out == 1)
         c->out_ids[n_out++] = c->out_ids[0]; /* the output product has two rows then */
     lathe_graph_key key = {.n_tokens = c->dummy_row && n == 1 ? 2 : n,
-                           .n_kv = bucket(c->cells.n_used, c->kv.n_rows),
+                           .n_kv = bucket(c->cells.n_used, c->kv.n_rows[0]),
                            .n_out = n_out,
                            .taps = c->taps.generation};
+    for (int32_t i = 1; i < c->kv.policy.n_groups; i++)
+        key.n_entries[i] = lathe_kv_stream_n_entries(&c->streams[i], c->seq, c->pos, parent, n);
     lathe_graph *g = NULL;
     lathe_status status = lathe_context_graph(c, &key, &g, err);
     if (status == LATHE_OK)
@@ -362,7 +416,9 @@ static lathe_status run_piece(lathe_context *c, const lathe_batch *b, int32_t fi
         float *out = c->logits + (size_t) c->n_logits * n_vocab;
         ggml_backend_tensor_get(g->logits, out, 0, (size_t) n_real * n_vocab * sizeof(float));
         if (has_bad_value(out, (size_t) n_real * n_vocab)) {
-            lathe_kv_store_wipe(&c->kv, c->rows, n);
+            lathe_kv_store_wipe(&c->kv, 0, c->rows, n);
+            for (int32_t i = 1; i < c->kv.policy.n_groups; i++)
+                lathe_kv_store_wipe(&c->kv, i, c->streams[i].rows, n);
             status = lathe_fail(err, LATHE_ERR_NUMERIC, "logits that are not finite at positions %d to %d",
                                 c->pos[0], c->pos[n - 1]);
         }
@@ -420,6 +476,9 @@ lathe_status lathe_context_decode(lathe_context *c, const lathe_batch *b, lathe_
     if (status != LATHE_OK) {
         for (int32_t s = 0; s < c->n_seq_max; s++)
             lathe_cells_truncate(&c->cells, s, base[s]);
+        for (int32_t i = 1; i < c->kv.policy.n_groups; i++)
+            for (int32_t s = 0; s < c->n_seq_max; s++)
+                (void) lathe_kv_stream_rollback(&c->streams[i], s, lathe_cells_next_pos(&c->cells, s));
         c->n_logits = 0;
         return status;
     }
@@ -428,6 +487,8 @@ lathe_status lathe_context_decode(lathe_context *c, const lathe_batch *b, lathe_
         c->n_tree = b->n_tokens;
         memcpy(c->tree_base, base, sizeof base);
         memcpy(c->tree_rows, c->rows, (size_t) b->n_tokens * sizeof(int32_t));
+        for (int32_t i = 1; i < c->kv.policy.n_groups; i++)
+            memcpy(c->streams[i].tree_rows, c->streams[i].rows, (size_t) b->n_tokens * sizeof(int32_t));
         memcpy(c->tree_seq, c->seq, (size_t) b->n_tokens * sizeof(int32_t));
         memcpy(c->tree_parent, b->parent, (size_t) b->n_tokens * sizeof(int32_t));
     }

@@ -17,8 +17,10 @@ static void kv_write(void *user, lathe_build *b, int32_t layer, struct ggml_tens
     kv_user *u = user;
     struct ggml_tensor *k2 = ggml_reshape_2d(b->ctx, k, k->ne[0] * k->ne[1], k->ne[2]);
     struct ggml_tensor *v2 = ggml_reshape_2d(b->ctx, v, v->ne[0] * v->ne[1], v->ne[2]);
-    ggml_build_forward_expand(b->gf, ggml_set_rows(b->ctx, u->c->kv.k[layer], k2, u->g->rows));
-    ggml_build_forward_expand(b->gf, ggml_set_rows(b->ctx, u->c->kv.v[layer], v2, u->g->rows));
+    int group = u->c->kv.policy.group[layer];
+    struct ggml_tensor *rows = group == 0 ? u->g->rows : u->g->streams[group].rows;
+    ggml_build_forward_expand(b->gf, ggml_set_rows(b->ctx, u->c->kv.k[layer], k2, rows));
+    ggml_build_forward_expand(b->gf, ggml_set_rows(b->ctx, u->c->kv.v[layer], v2, rows));
 }
 
 static struct ggml_tensor *kv_view(lathe_build *b, struct ggml_tensor *cache, int32_t width, int32_t n_kv) {
@@ -29,8 +31,21 @@ static struct ggml_tensor *kv_view(lathe_build *b, struct ggml_tensor *cache, in
 static void kv_read(void *user, lathe_build *b, int32_t layer, struct ggml_tensor **k,
                     struct ggml_tensor **v) {
     const kv_user *u = user;
-    *k = kv_view(b, u->c->kv.k[layer], b->desc->n_embd_head_k, u->g->key.n_kv);
-    *v = kv_view(b, u->c->kv.v[layer], b->desc->n_embd_head_v, u->g->key.n_kv);
+    int group = u->c->kv.policy.group[layer];
+    int32_t n_kv = group == 0 ? u->g->key.n_kv : u->c->kv.n_rows[group];
+    *k = kv_view(b, u->c->kv.k[layer], b->desc->n_embd_head_k, n_kv);
+    *v = kv_view(b, u->c->kv.v[layer], b->desc->n_embd_head_v, n_kv);
+}
+
+static void kv_see(void *user, lathe_build *b, int32_t layer, struct ggml_tensor **rows,
+                   struct ggml_tensor **mask) {
+    const kv_user *u = user;
+    int group = u->c->kv.policy.group[layer];
+    (void) b;
+    if (group == 0)
+        return;
+    *rows = u->g->streams[group].entries;
+    *mask = u->g->streams[group].mask;
 }
 
 /* --- Taps ---------------------------------------------------------------------------------------- */
@@ -105,6 +120,8 @@ static struct ggml_tensor *input(lathe_graph *g, enum ggml_type type, int64_t ne
 static lathe_status build(lathe_context *c, lathe_graph *g, lathe_error *err) {
     const lathe_model *m = c->model;
     size_t n_nodes = lathe_build_n_nodes(&m->desc, g->key.taps != 0);
+    if (c->kv.policy.n_groups > 1) /* inputs of groups, and gathered rows where our kernel does not apply */
+        n_nodes += 3 * LATHE_KV_GROUPS_MAX + 8 * (size_t) m->desc.n_layer;
     lathe_status status = prepare_memory(c, g, n_nodes, err);
     if (status != LATHE_OK)
         return status;
@@ -114,9 +131,15 @@ static lathe_status build(lathe_context *c, lathe_graph *g, lathe_error *err) {
     g->rows = input(g, GGML_TYPE_I64, T, 1, "rows");
     g->mask = input(g, GGML_TYPE_F16, g->key.n_kv, T, "mask");
     g->mask_sliding = m->desc.window > 0 ? input(g, GGML_TYPE_F16, g->key.n_kv, T, "mask_sliding") : NULL;
+    for (int32_t i = 1; i < c->kv.policy.n_groups; i++)
+        g->streams[i] = (struct lathe_graph_stream){
+            .rows = input(g, GGML_TYPE_I64, T, 1, "stream rows"),
+            .entries = input(g, GGML_TYPE_I32, g->key.n_entries[i], 1, "stream entries"),
+            .mask = input(g, GGML_TYPE_F16, g->key.n_entries[i], T, "stream mask"),
+        };
     g->out_ids = g->key.n_out > 0 ? input(g, GGML_TYPE_I32, g->key.n_out, 1, "out_ids") : NULL;
     kv_user user = {.c = c, .g = g};
-    const lathe_build_kv kv = {.user = &user, .write = kv_write, .read = kv_read};
+    const lathe_build_kv kv = {.user = &user, .write = kv_write, .read = kv_read, .see = kv_see};
     lathe_build b = {
         .ctx = g->ctx,
         .gf = g->gf,

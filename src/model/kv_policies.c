@@ -1,139 +1,90 @@
-/* kv_policies.c - the table of cache policies, and the tensors that any of them keeps its rows in. */
+/* kv_policies.c - cache policies: the rules that --policy names, and which layers follow them. */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "model/kv.h"
 
-static const lathe_kv_policy *const policies[] = {&lathe_kv_full};
-
-lathe_status lathe_kv_policy_find(const char *name, const lathe_kv_policy **policy, lathe_error *err) {
-    if (name == NULL)
-        name = "full";
-    for (size_t i = 0; i < LATHE_LEN(policies); i++)
-        if (strcmp(policies[i]->name, name) == 0) {
-            *policy = policies[i];
-            return LATHE_OK;
-        }
-    return lathe_fail(err, LATHE_ERR_ARG, "cache policy '%s' is not known; full is", name);
-}
-
-enum ggml_type lathe_cache_ggml_type(lathe_cache_type type) {
-    switch (type) {
-    case LATHE_CACHE_F32:
-        return GGML_TYPE_F32;
-    case LATHE_CACHE_Q8_0:
-        return GGML_TYPE_Q8_0;
-    case LATHE_CACHE_Q4_0:
-        return GGML_TYPE_Q4_0;
-    case LATHE_CACHE_F16:
-        break;
+lathe_status lathe_kv_policy_set(const lathe_desc *desc, int32_t layer, lathe_kv_rule rule,
+                                 lathe_kv_policy *p, lathe_error *err) {
+    int32_t window = lathe_desc_window(desc, layer);
+    if (rule.kind == LATHE_KV_STREAM) {
+        if (rule.sink < 0 || rule.sink > LATHE_KV_SINK_MAX)
+            return lathe_fail(err, LATHE_ERR_ARG, "cache policy of layer %d: %d sinks; 0 to %d is right",
+                              layer, rule.sink, LATHE_KV_SINK_MAX);
+        if (rule.recent < 1 || rule.recent > LATHE_DESC_CTX_MAX)
+            return lathe_fail(
+                err, LATHE_ERR_ARG,
+                "cache policy of layer %d: the %d last rows; 1 (the token itself) or more is right", layer,
+                rule.recent);
+        if (window > 0 && (rule.recent > window || rule.sink > 0))
+            return lathe_fail(
+                err, LATHE_ERR_ARG,
+                "cache policy of layer %d: %d sinks and %d last rows; the model lets this layer see %d: no "
+                "sinks and at most so many rows are right",
+                layer, rule.sink, rule.recent, window);
     }
-    return GGML_TYPE_F16;
-}
-
-static lathe_status check_type(enum ggml_type type, int32_t width, lathe_error *err) {
-    if (width % ggml_blck_size(type) == 0)
-        return LATHE_OK;
-    return lathe_fail(
-        err, LATHE_ERR_UNSUPPORTED,
-        "cache type %s needs heads of a width that %lld divides; this model's have %d: use f16 or f32",
-        ggml_type_name(type), (long long) ggml_blck_size(type), width);
-}
-
-/* All tensors of one device in one buffer. */
-static lathe_status fill_device(lathe_kv_store *s, lathe_device *device, int32_t index,
-                                const int32_t *layer_device, lathe_error *err) {
-    ggml_backend_buffer_type_t type = ggml_backend_get_default_buffer_type(lathe_device_backend(device));
-    size_t align = ggml_backend_buft_get_alignment(type), need = 0;
-    for (int32_t i = 0; i < s->n_layer; i++)
-        if (layer_device[i] == index)
-            for (int side = 0; side < 2; side++)
-                need += (ggml_backend_buft_get_alloc_size(type, side == 0 ? s->k[i] : s->v[i]) + align - 1) /
-                        align * align;
-    if (need == 0)
-        return LATHE_OK;
-    int64_t available = lathe_device_memory_free(device);
-    if (available > 0 && need > (size_t) available)
-        return lathe_fail(
-            err, LATHE_ERR_MEMORY,
-            "the cache needs %.1f MiB on %s, %.1f MiB are free; a smaller --ctx or --cache-type helps",
-            (double) need / 1048576.0, lathe_device_name(device), (double) available / 1048576.0);
-    ggml_backend_buffer_t buffer = ggml_backend_buft_alloc_buffer(type, need);
-    if (buffer == NULL)
-        return lathe_fail(err, LATHE_ERR_MEMORY,
-                          "%.1f MiB of cache do not fit on %s; a smaller --ctx or --cache-type helps",
-                          (double) need / 1048576.0, lathe_device_name(device));
-    s->buffers[s->n_buffers++] = buffer;
-    ggml_backend_buffer_clear(buffer, 0); /* a masked row still takes part as 0 times its value */
-    size_t used = 0;
-    for (int32_t i = 0; i < s->n_layer; i++)
-        if (layer_device[i] == index)
-            for (int side = 0; side < 2; side++) {
-                struct ggml_tensor *t = side == 0 ? s->k[i] : s->v[i];
-                ggml_backend_tensor_alloc(buffer, t, (char *) ggml_backend_buffer_get_base(buffer) + used);
-                used += (ggml_backend_buft_get_alloc_size(type, t) + align - 1) / align * align;
-            }
-    s->n_bytes += (int64_t) need;
+    int32_t g = 0;
+    while (g < p->n_groups && memcmp(&p->rules[g], &rule, sizeof rule) != 0)
+        g++;
+    if (g == LATHE_KV_GROUPS_MAX)
+        return lathe_fail(err, LATHE_ERR_ARG, "a cache policy with more than %d different rules besides full",
+                          LATHE_KV_GROUPS_MAX - 1);
+    if (g == p->n_groups)
+        p->rules[p->n_groups++] = rule;
+    p->group[layer] = (uint8_t) g;
     return LATHE_OK;
 }
 
-lathe_status lathe_kv_store_new(const lathe_desc *desc, const lathe_kv_policy *policy, int32_t n_rows,
-                                lathe_cache_type type_k, lathe_cache_type type_v,
-                                lathe_device *const *devices, int32_t n_devices, const int32_t *layer_device,
-                                lathe_kv_store *store, lathe_error *err) {
-    lathe_kv_store s = {.policy = policy,
-                        .type_k = lathe_cache_ggml_type(type_k),
-                        .type_v = lathe_cache_ggml_type(type_v),
-                        .n_layer = desc->n_layer,
-                        .n_rows = policy->n_rows(n_rows)};
-    lathe_status status = check_type(s.type_k, desc->n_embd_head_k, err);
-    if (status == LATHE_OK)
-        status = check_type(s.type_v, desc->n_embd_head_v, err);
+/* "A" or "A,B" with whole numbers, and nothing behind. */
+static int numbers(const char *text, long *a, long *b) {
+    char *end;
+    if (*text < '0' || *text > '9')
+        return 0;
+    *a = strtol(text, &end, 10);
+    if (*end == '\0')
+        return 1;
+    if (*end != ',' || end[1] < '0' || end[1] > '9')
+        return 0;
+    *b = strtol(end + 1, &end, 10);
+    return *end == '\0' ? 2 : 0;
+}
+
+static bool starts(const char *text, const char *with) {
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+lathe_status lathe_kv_policy_of(const lathe_desc *desc, const char *text, lathe_kv_policy *policy,
+                                lathe_error *err) {
+    lathe_kv_policy p = {.n_groups = 1};
+    lathe_kv_rule rule = {.kind = LATHE_KV_FULL};
+    long a = 0, b = 0;
+    lathe_status status = LATHE_OK;
+    if (text == NULL)
+        text = "full";
+    size_t n = strlen(text);
+    if (strcmp(text, "full") == 0) {
+        snprintf(p.name, sizeof p.name, "full");
+    } else if (starts(text, "window:") && numbers(text + 7, &a, &b) == 1) {
+        rule = (lathe_kv_rule){LATHE_KV_STREAM, 0, a > INT32_MAX ? INT32_MAX : (int32_t) a};
+    } else if (starts(text, "stream:") && numbers(text + 7, &a, &b) == 2) {
+        rule = (lathe_kv_rule){LATHE_KV_STREAM, a > INT32_MAX ? INT32_MAX : (int32_t) a,
+                               b > INT32_MAX ? INT32_MAX : (int32_t) b};
+    } else if (n > 5 && strcmp(text + n - 5, ".json") == 0) {
+        return lathe_kv_policy_read(desc, text, policy, err);
+    } else {
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "cache policy '%.60s'; full, window:ROWS, stream:SINKS,ROWS or a file that ends in "
+                          ".json is right",
+                          text);
+    }
+    for (int32_t l = 0; l < desc->n_layer && status == LATHE_OK && rule.kind != LATHE_KV_FULL; l++)
+        status = lathe_kv_policy_set(desc, l, rule, &p, err);
     if (status != LATHE_OK)
         return status;
-    size_t n = (size_t) desc->n_layer;
-    s.ctx = ggml_init(
-        (struct ggml_init_params){.mem_size = (2 * n + 1) * ggml_tensor_overhead(), .no_alloc = true});
-    s.k = calloc(n, sizeof(struct ggml_tensor *));
-    s.v = calloc(n, sizeof(struct ggml_tensor *));
-    s.buffers = calloc((size_t) n_devices, sizeof(ggml_backend_buffer_t));
-    if (s.ctx == NULL || s.k == NULL || s.v == NULL || s.buffers == NULL)
-        status = lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the cache's tables");
-    for (size_t i = 0; i < n && status == LATHE_OK; i++) {
-        s.k[i] =
-            ggml_new_tensor_2d(s.ctx, s.type_k, (int64_t) desc->n_head_kv * desc->n_embd_head_k, s.n_rows);
-        s.v[i] =
-            ggml_new_tensor_2d(s.ctx, s.type_v, (int64_t) desc->n_head_kv * desc->n_embd_head_v, s.n_rows);
-        ggml_format_name(s.k[i], "cache_k.%zu", i);
-        ggml_format_name(s.v[i], "cache_v.%zu", i);
-    }
-    for (int32_t i = 0; i < n_devices && status == LATHE_OK; i++)
-        status = fill_device(&s, devices[i], i, layer_device, err);
-    if (status != LATHE_OK) {
-        lathe_kv_store_free(&s);
-        return status;
-    }
-    *store = s;
+    if (rule.kind == LATHE_KV_STREAM)
+        snprintf(p.name, sizeof p.name, "stream:%d,%d", rule.sink, rule.recent);
+    *policy = p;
     return LATHE_OK;
-}
-
-void lathe_kv_store_free(lathe_kv_store *store) {
-    for (int32_t i = 0; i < store->n_buffers; i++)
-        ggml_backend_buffer_free(store->buffers[i]);
-    free(store->buffers);
-    free(store->k);
-    free(store->v);
-    if (store->ctx != NULL)
-        ggml_free(store->ctx);
-    *store = (lathe_kv_store){0};
-}
-
-void lathe_kv_store_wipe(lathe_kv_store *store, const int32_t *rows, int32_t n) {
-    for (int32_t l = 0; l < store->n_layer; l++)
-        for (int32_t i = 0; i < n; i++) {
-            ggml_backend_tensor_memset(store->k[l], 0, (size_t) rows[i] * store->k[l]->nb[1],
-                                       store->k[l]->nb[1]);
-            ggml_backend_tensor_memset(store->v[l], 0, (size_t) rows[i] * store->v[l]->nb[1],
-                                       store->v[l]->nb[1]);
-        }
 }

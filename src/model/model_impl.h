@@ -38,7 +38,8 @@ struct lathe_model {
 /* Everything that a graph's shape depends on besides the model and the context. */
 typedef struct lathe_graph_key {
     int32_t n_tokens, n_kv, n_out;
-    uint32_t taps; /* generation of the tap list; 0: none */
+    int32_t n_entries[LATHE_KV_GROUPS_MAX]; /* of streams; 0: full */
+    uint32_t taps;                          /* generation of the tap list; 0: none */
 } lathe_graph_key;
 
 typedef struct lathe_graph_tap {
@@ -56,7 +57,10 @@ typedef struct lathe_graph {
     struct ggml_cgraph *gf;
     ggml_gallocr_t alloc;
     struct ggml_tensor *tokens, *pos, *rows, *mask, *mask_sliding, *out_ids, *logits;
-    lathe_graph_tap *taps; /* [n_taps] */
+    struct lathe_graph_stream {
+        struct ggml_tensor *rows, *entries, *mask;
+    } streams[LATHE_KV_GROUPS_MAX]; /* [0] is not used */
+    lathe_graph_tap *taps;          /* [n_taps] */
     size_t n_taps, max_taps;
 } lathe_graph;
 
@@ -96,6 +100,10 @@ struct lathe_context {
     ggml_backend_sched_t sched;               /* several devices; else NULL */
     lathe_cells cells;
     lathe_kv_store kv;
+    lathe_kv_stream streams[LATHE_KV_GROUPS_MAX]; /* of the store's groups; [0] is not used */
+    int32_t *entries;                             /* scratch of n_entries, as stream_mask */
+    uint16_t *stream_mask;
+    size_t n_entries;
     lathe_graph graphs[LATHE_GRAPH_SLOTS + 1]; /* the last one is for batches above LATHE_GRAPH_SMALL */
     uint64_t clock;
     lathe_kernels kernels;   /* empty where ggml does it all */

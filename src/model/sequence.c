@@ -12,6 +12,10 @@ static lathe_status check_seq(const lathe_context *c, int32_t seq, lathe_error *
 
 /* A tree that nobody chose from is forgotten as a whole. */
 static void forget_tree(lathe_context *c) {
+    for (int32_t g = 1; g < c->kv.policy.n_groups && c->n_tree > 0; g++)
+        for (int32_t s = 0; s < c->n_seq_max; s++)
+            if (c->streams[g].cells.length[s] > c->streams[g].tree_base[s])
+                lathe_cells_truncate(&c->streams[g].cells, s, c->streams[g].tree_base[s]);
     for (int32_t s = 0; s < c->n_seq_max && c->n_tree > 0; s++)
         if (c->cells.length[s] > c->tree_base[s])
             lathe_cells_truncate(&c->cells, s, c->tree_base[s]);
@@ -24,6 +28,18 @@ int32_t lathe_context_n_past(const lathe_context *c, int32_t seq) {
     return c->n_tree > 0 ? c->tree_base[seq] : c->cells.length[seq];
 }
 
+/* Whether every layer still holds what position pos of a sequence sees; pos 0: always. */
+static lathe_status check_reach(const lathe_context *c, int32_t seq, int32_t pos, lathe_error *err) {
+    for (int32_t g = 1; g < c->kv.policy.n_groups; g++)
+        if (!lathe_kv_stream_reaches(&c->streams[g], seq, pos))
+            return lathe_fail(
+                err, LATHE_ERR_UNSUPPORTED,
+                "cache policy %s has given away rows before position %d: sequence %d can go back to the last "
+                "%d positions, or to 0",
+                c->kv.policy.name, pos, seq, LATHE_KV_SLACK);
+    return LATHE_OK;
+}
+
 lathe_status lathe_context_rollback(lathe_context *c, int32_t seq, int32_t pos, lathe_error *err) {
     lathe_status status = check_seq(c, seq, err);
     if (status == LATHE_OK && pos < 0)
@@ -31,7 +47,13 @@ lathe_status lathe_context_rollback(lathe_context *c, int32_t seq, int32_t pos, 
     if (status != LATHE_OK)
         return status;
     forget_tree(c);
+    if (pos < lathe_cells_next_pos(&c->cells, seq))
+        status = check_reach(c, seq, pos, err);
+    if (status != LATHE_OK)
+        return status;
     lathe_cells_rollback(&c->cells, seq, pos);
+    for (int32_t g = 1; g < c->kv.policy.n_groups; g++)
+        (void) lathe_kv_stream_rollback(&c->streams[g], seq, pos);
     return LATHE_OK;
 }
 
@@ -45,15 +67,26 @@ lathe_status lathe_context_copy(lathe_context *c, int32_t from, int32_t to, int3
     if (n < 0 || n > c->cells.length[from])
         return lathe_fail(err, LATHE_ERR_ARG, "%d tokens of sequence %d, which holds %d", n, from,
                           c->cells.length[from]);
+    const int32_t *list = c->cells.rows + (size_t) from * (size_t) c->cells.n_rows;
+    int32_t pos = n > 0 ? c->cells.pos[list[n - 1]] + 1 : 0;
+    if (n < c->cells.length[from])
+        status = check_reach(c, from, pos, err);
+    if (status != LATHE_OK)
+        return status;
     lathe_cells_copy(&c->cells, from, to, n);
+    for (int32_t g = 1; g < c->kv.policy.n_groups; g++)
+        lathe_kv_stream_copy(&c->streams[g], from, to, pos);
     return LATHE_OK;
 }
 
 void lathe_context_clear(lathe_context *c, int32_t seq) {
     forget_tree(c);
     for (int32_t s = 0; s < c->n_seq_max; s++)
-        if (seq == -1 || s == seq)
+        if (seq == -1 || s == seq) {
             lathe_cells_truncate(&c->cells, s, 0);
+            for (int32_t g = 1; g < c->kv.policy.n_groups; g++)
+                (void) lathe_kv_stream_rollback(&c->streams[g], s, 0);
+        }
 }
 
 /* Copies a row of every layer. */
@@ -87,6 +120,16 @@ static lathe_status close_gaps(lathe_context *c, int32_t seq, int32_t *rows, int
     return LATHE_OK;
 }
 
+static void keep_in_stream(lathe_context *c, lathe_kv_stream *stream, int32_t seq, const int32_t *path,
+                           int32_t n) {
+    int32_t n_keep = 0;
+    for (int32_t i = 0; i < n; i++)
+        if (c->tree_seq[path[i]] == seq)
+            stream->rows[n_keep++] = stream->tree_rows[path[i]];
+    if (stream->cells.length[seq] > stream->tree_base[seq])
+        lathe_cells_keep(&stream->cells, seq, stream->tree_base[seq], stream->rows, n_keep);
+}
+
 lathe_status lathe_context_keep_path(lathe_context *c, const int32_t *path, int32_t n, lathe_error *err) {
     if (c->n_tree == 0)
         return lathe_fail(err, LATHE_ERR_ARG, "the last batch was no token tree");
@@ -118,6 +161,8 @@ lathe_status lathe_context_keep_path(lathe_context *c, const int32_t *path, int3
             return status;
         if (c->cells.length[s] > c->tree_base[s])
             lathe_cells_keep(&c->cells, s, c->tree_base[s], c->rows, n_keep);
+        for (int32_t g = 1; g < c->kv.policy.n_groups; g++)
+            keep_in_stream(c, &c->streams[g], s, path, n);
     }
     c->n_tree = 0;
     return LATHE_OK;
@@ -191,9 +236,9 @@ lathe_status lathe_context_shift(lathe_context *c, int32_t seq, int32_t p0, int3
         return lathe_fail(err, LATHE_ERR_UNSUPPORTED,
                           "family %s has learned positions: its cache cannot be shifted",
                           c->model->desc.family->name);
-    if (c->kv.policy->keeps_positions)
+    if (c->kv.policy.n_groups > 1)
         return lathe_fail(err, LATHE_ERR_UNSUPPORTED, "cache policy %s keeps positions: it cannot be shifted",
-                          c->kv.policy->name);
+                          c->kv.policy.name);
     forget_tree(c);
     int32_t next = lathe_cells_next_pos(&c->cells, seq);
     if (p0 < 0 || p1 <= p0 || p1 > next)

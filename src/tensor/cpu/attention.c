@@ -133,8 +133,10 @@ static void run_chunks(lathe_attention_op *op, const lathe_attention_args *a, fl
     }
 }
 
-static void attend(lathe_attention_op *op, struct ggml_tensor *dst, bool lse, bool mass, int ith, int nth) {
+static void attend(lathe_attention_op *op, struct ggml_tensor *dst, bool lse, bool mass, bool in_place,
+                   int ith, int nth) {
     lathe_attention_args a = args_of(dst->src);
+    a.in_place = in_place;
     layout l = layout_of(&a, lse, mass);
     float *data = dst->data;
     a.scale = op->scale;
@@ -154,13 +156,16 @@ static void attend(lathe_attention_op *op, struct ggml_tensor *dst, bool lse, bo
 }
 
 static void attend_plain(struct ggml_tensor *dst, int ith, int nth, void *user) {
-    attend(user, dst, false, false, ith, nth);
+    attend(user, dst, false, false, false, ith, nth);
 }
 static void attend_lse(struct ggml_tensor *dst, int ith, int nth, void *user) {
-    attend(user, dst, true, false, ith, nth);
+    attend(user, dst, true, false, false, ith, nth);
 }
 static void attend_mass(struct ggml_tensor *dst, int ith, int nth, void *user) {
-    attend(user, dst, true, true, ith, nth);
+    attend(user, dst, true, true, false, ith, nth);
+}
+static void attend_in_place(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    attend(user, dst, false, false, true, ith, nth);
 }
 
 /* --- Building ------------------------------------------------------------------------------------ */
@@ -206,7 +211,10 @@ bool lathe_attention_node(lathe_attention_op *op, struct ggml_context *ctx, cons
     lathe_attention_args a = args_of(src);
     layout l = layout_of(&a, in->want_lse, in->want_mass);
     int64_t width = a.dv * a.n_head;
-    ggml_custom_op_t fn = in->want_mass ? attend_mass : in->want_lse ? attend_lse : attend_plain;
+    ggml_custom_op_t fn = in->want_mass  ? attend_mass
+                          : in->want_lse ? attend_lse
+                          : in->in_place ? attend_in_place
+                                         : attend_plain;
     bool alone = l.end == width * a.n_q;
     struct ggml_tensor *t = ggml_custom_4d(ctx, GGML_TYPE_F32, alone ? width : l.end, alone ? a.n_q : 1, 1, 1,
                                            src, SRC_N, fn, GGML_N_TASKS_MAX, op);
@@ -218,15 +226,27 @@ bool lathe_attention_node(lathe_attention_op *op, struct ggml_context *ctx, cons
     return true;
 }
 
-struct ggml_tensor *lathe_fused_attention(void *user, struct ggml_context *ctx, struct ggml_tensor *q,
-                                          struct ggml_tensor *k, struct ggml_tensor *v,
-                                          struct ggml_tensor *mask, float scale, float softcap) {
-    lathe_attention_op *op = user;
+static struct ggml_tensor *fused(lathe_attention_op *op, struct ggml_context *ctx,
+                                 const lathe_attention_in *in, float scale, float softcap) {
     lathe_attention_out out;
     if (op->scale < scale || op->scale > scale || op->softcap < softcap || op->softcap > softcap)
         return NULL;
+    return lathe_attention_node(op, ctx, in, &out) ? out.out : NULL;
+}
+
+struct ggml_tensor *lathe_fused_attention_rows(void *user, struct ggml_context *ctx, struct ggml_tensor *q,
+                                               struct ggml_tensor *k, struct ggml_tensor *v,
+                                               struct ggml_tensor *mask, struct ggml_tensor *rows,
+                                               float scale, float softcap) {
+    const lathe_attention_in in = {.q = q, .k = k, .v = v, .mask = mask, .rows = rows, .in_place = true};
+    return fused(user, ctx, &in, scale, softcap);
+}
+
+struct ggml_tensor *lathe_fused_attention(void *user, struct ggml_context *ctx, struct ggml_tensor *q,
+                                          struct ggml_tensor *k, struct ggml_tensor *v,
+                                          struct ggml_tensor *mask, float scale, float softcap) {
     const lathe_attention_in in = {.q = q, .k = k, .v = v, .mask = mask};
-    return lathe_attention_node(op, ctx, &in, &out) ? out.out : NULL;
+    return fused(user, ctx, &in, scale, softcap);
 }
 
 /* --- Merging ------------------------------------------------------------------------------------- */

@@ -32,6 +32,7 @@ typedef struct lathe_attention_in {
     struct ggml_tensor *seen;  /* i32 [2, T]: first and end entry that a query sees */
     struct ggml_tensor *sinks; /* f32 [H]: logits that only the denominator has */
     bool want_lse, want_mass;
+    bool in_place; /* see attention_args.h; not with want_mass or want_lse */
 } lathe_attention_in;
 
 typedef struct lathe_attention_out {
@@ -55,5 +56,10 @@ lathe_attention_out lathe_attention_merge(struct ggml_context *ctx, const lathe_
 struct ggml_tensor *lathe_fused_attention(void *user, struct ggml_context *ctx, struct ggml_tensor *q,
                                           struct ggml_tensor *k, struct ggml_tensor *v,
                                           struct ggml_tensor *mask, float scale, float softcap);
+/* Over listed rows; entries that are not seen keep their place. */
+struct ggml_tensor *lathe_fused_attention_rows(void *user, struct ggml_context *ctx, struct ggml_tensor *q,
+                                               struct ggml_tensor *k, struct ggml_tensor *v,
+                                               struct ggml_tensor *mask, struct ggml_tensor *rows,
+                                               float scale, float softcap);
 
 #endif

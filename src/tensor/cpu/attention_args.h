@@ -57,6 +57,7 @@ typedef struct lathe_attention_args {
     const int32_t *seen;
     const uint16_t *mask;
     int64_t mask_stride, mask_first;
+    bool in_place; /* entries that are not seen keep their place: behind a hole nothing is moved together */
     float scale, softcap; /* softcap 0: none */
     const float *slopes;  /* [n_head] factors of the mask (ALiBi); NULL: 1 */
     const float *sinks;   /* [n_head] logits that only the denominator has; NULL: none */

@@ -275,14 +275,15 @@ static attn_view view_of(const lathe_attention_args *a, int64_t t) {
             any |= mask[e];
             hole |= (uint16_t) (mask[e] == 0xfc00);
         }
+        v.plain = v.plain && any == 0;
+        if (hole != 0 && a->in_place)
+            return v;
         if (hole != 0) {
             while (mask[e0] != 0xfc00)
-                any |= mask[e0++];
+                e0++;
             v.cut = e0 / BLOCK * BLOCK;
-            v.plain = false;
             return v;
         }
-        v.plain = v.plain && any == 0;
     }
     return v;
 }
@@ -295,15 +296,35 @@ static float added(const lathe_attention_args *a, int64_t t, int64_t e) {
 
 enum { SEES_NONE, SEES_ALL, SEES_SOME };
 
-static int sees(const attn_view *v, int64_t e0, int n) {
+/* What row t sees of entries e0 to e0 + n - 1 without a list. */
+static int sees(const attn_tile *tile, int64_t t, int64_t e0, int n) {
+    const lathe_attention_args *a = tile->a;
+    const attn_view *v = &tile->view[t - tile->t0];
     if (e0 >= v->cut || e0 >= v->end || e0 + n <= v->first)
         return SEES_NONE;
-    return v->plain && n == BLOCK && v->first <= e0 && v->end >= e0 + n ? SEES_ALL : SEES_SOME;
+    if (v->plain)
+        return n == BLOCK && v->first <= e0 && v->end >= e0 + n ? SEES_ALL : SEES_SOME;
+    if (a->in_place && n == BLOCK && e0 >= a->mask_first) {
+        const uint16_t *mask = a->mask + t * a->mask_stride + e0 - a->mask_first;
+        uint16_t hidden = 1;
+        for (int i = 0; i < BLOCK; i++)
+            hidden &= (uint16_t) (mask[i] == 0xfc00);
+        if (hidden != 0)
+            return SEES_NONE;
+    }
+    return SEES_SOME;
 }
 
 /* What row t adds to the scores of the block's entries. */
-static void find_mask(const lathe_attention_args *a, const attn_view *v, int64_t t, int64_t e0, int n,
-                      float *add) {
+static void find_mask(const attn_tile *tile, int64_t t, int64_t e0, int n, float *add) {
+    const lathe_attention_args *a = tile->a;
+    const attn_view *v = &tile->view[t - tile->t0];
+    if (!v->plain && n == BLOCK && e0 >= a->mask_first && e0 >= v->first && e0 + n <= v->end) {
+        const uint16_t *mask = a->mask + t * a->mask_stride + e0 - a->mask_first;
+        for (int i = 0; i < BLOCK; i += 16)
+            vf_store(add + i, vf_half((const uint8_t *) (mask + i)));
+        return;
+    }
     for (int i = 0; i < BLOCK; i++)
         add[i] = i >= n || e0 + i < v->first || e0 + i >= v->end ? -INFINITY
                  : v->plain                                      ? 0.0f
@@ -537,7 +558,7 @@ static void attend_block(const attn_tile *t, attn_block *b, int64_t h, int64_t e
     attn_state state = state_of(t, all, h);
     b->n_active = 0;
     for (int64_t i = t->t0; i < t->t1; i++)
-        for (int64_t g = 0; g < t->group && sees(&t->view[i - t->t0], e0, n) != SEES_NONE; g++)
+        for (int64_t g = 0; g < t->group && sees(t, i, e0, n) != SEES_NONE; g++)
             add_query(t, b, h, i, g, &state);
     if (b->n_active == 0)
         return;
@@ -548,10 +569,9 @@ static void attend_block(const attn_tile *t, attn_block *b, int64_t h, int64_t e
     scores(b, a->dk);
     look_ahead(b, 2 * BLOCK);
     for (int64_t i = t->t0; i < t->t1; i++) {
-        const attn_view *v = &t->view[i - t->t0];
-        int how = sees(v, e0, n);
+        int how = sees(t, i, e0, n);
         if (how == SEES_SOME)
-            find_mask(a, v, i, e0, n, b->add);
+            find_mask(t, i, e0, n, b->add);
         for (int64_t g = 0; g < t->group && how != SEES_NONE; g++)
             weigh(t, b, h, i, g, how, &state);
     }
@@ -767,16 +787,16 @@ static void add_mass(const attn_tile *t, attn_block *b) {
         set_rows(a, t->h0, row, n, block);
         block->n_active = 0;
         for (int64_t i = t->t0; i < t->t1; i++)
-            for (int64_t g = 0; g < t->group && sees(&t->view[i - t->t0], e0, n) != SEES_NONE; g++)
+            for (int64_t g = 0; g < t->group && sees(t, i, e0, n) != SEES_NONE; g++)
                 add_query(t, block, t->h0, i, g, &none);
         if (block->n_active == 0)
             continue;
         key_loaders[a->k_type](a->dk, block);
         scores(block, a->dk);
         for (int64_t i = t->t0; i < t->t1; i++) {
-            int how = sees(&t->view[i - t->t0], e0, n);
+            int how = sees(t, i, e0, n);
             if (how == SEES_SOME)
-                find_mask(a, &t->view[i - t->t0], i, e0, n, block->add);
+                find_mask(t, i, e0, n, block->add);
             for (int64_t g = 0; g < t->group && how != SEES_NONE; g++) {
                 weights_of(t, block, t->h0, i, g, how, p);
                 for (int e = 0; e < n; e++)
