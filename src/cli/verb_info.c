@@ -98,8 +98,7 @@ static lathe_status add_workers(lathe_cli *cli, json_t *list, const char *worker
 
 static lathe_status list_devices(lathe_cli *cli, const char *workers, lathe_error *err) {
     json_t *list = json_array();
-    if (ggml_backend_dev_count() == 0)
-        ggml_backend_load_all(); /* finds plug-ins where ggml is built of them */
+    lathe_device_find_all();
     for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
         ggml_backend_dev_t dev = ggml_backend_dev_get(i);
         size_t free_bytes = 0, total = 0;

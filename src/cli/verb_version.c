@@ -4,12 +4,13 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "tensor/device.h"
 
 static lathe_status run(const void *args, lathe_cli *cli, lathe_error *err) {
     (void) args;
     (void) err;
     json_t *devices = json_array(), *features = json_array();
-    ggml_backend_load_all(); /* finds plug-ins where ggml is built of them */
+    lathe_device_find_all();
     if (!cli->json)
         fprintf(cli->out, "lathe %s\nggml %s\n", lathe_version(), ggml_version());
     for (size_t i = 0; i < ggml_backend_dev_count(); i++) {

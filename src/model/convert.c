@@ -12,7 +12,7 @@
 enum { GRAIN_VALUES = 1 << 16, PIECE_VALUES = 4096 };
 
 bool lathe_convert_from_known(uint32_t type) {
-    return lathe_gguf_block_values(type) != 0 &&
+    return lathe_gguf_block_values(type) != 0 && type < GGML_TYPE_COUNT &&
            (type == GGML_TYPE_F32 || ggml_get_type_traits((enum ggml_type) type)->to_float != NULL);
 }
 

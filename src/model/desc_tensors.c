@@ -157,6 +157,10 @@ static lathe_status check_tensor(const char *path, const lathe_desc_tensor *want
                               path, want->name, (long long) t->ne[0], (long long) t->ne[1],
                               (long long) t->ne[2], (long long) t->ne[3], (long long) want->ne[0],
                               (long long) want->ne[1], (long long) want->ne[2], (long long) want->ne[3]);
+    if (t->type >= GGML_TYPE_COUNT)
+        return lathe_fail(err, LATHE_ERR_UNSUPPORTED,
+                          "%s: tensor '%s': type %s, which ggml %s does not have; a newer one does", path,
+                          want->name, lathe_gguf_tensor_type_name(t->type), ggml_version());
     bool is_float = t->type == GGML_TYPE_F32 || t->type == GGML_TYPE_F16 || t->type == GGML_TYPE_BF16;
     if (is_small(want->role)) {
         if (!is_float)

@@ -54,10 +54,21 @@ static bool lookup(ggml_backend_dev_t dev, const char *name, void *fn, size_t n_
 }
 #define LOOKUP(dev, name, fn) lookup((dev), (name), &(fn), sizeof(fn))
 
-/* Built-in backends are there at once; plug-ins (Debian's ggml) are looked for at the first call. */
-static void find_devices(void) {
-    if (ggml_backend_dev_count() == 0)
-        ggml_backend_load_all();
+static void log_nothing(enum ggml_log_level level, const char *text, void *user) {
+    (void) level, (void) text, (void) user;
+}
+
+/* Built-in backends are there at once; plug-ins (Debian's ggml) are looked for at the first call, of which
+ * ggml tells everybody on stderr unless it is asked not to. */
+void lathe_device_find_all(void) {
+    ggml_log_callback callback;
+    void *user;
+    if (ggml_backend_dev_count() > 0)
+        return;
+    ggml_log_get(&callback, &user);
+    ggml_log_set(log_nothing, NULL);
+    ggml_backend_load_all();
+    ggml_log_set(callback, user);
 }
 
 static lathe_status device_start(ggml_backend_dev_t dev, lathe_device **out, lathe_error *err) {
@@ -93,7 +104,7 @@ static void list_names(char *out, size_t n_out) {
 }
 
 lathe_status lathe_device_open(const char *name, lathe_device **device, lathe_error *err) {
-    find_devices();
+    lathe_device_find_all();
     ggml_backend_dev_t dev = name == NULL || strcmp(name, "cpu") == 0
                                  ? ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU)
                                  : ggml_backend_dev_by_name(name);
@@ -171,7 +182,7 @@ lathe_status lathe_device_open_remote(const char *endpoint, lathe_device **devic
         return lathe_fail(err, LATHE_ERR_IO,
                           "worker %s: nobody answers; start it with: lathe worker --listen %s", endpoint,
                           endpoint);
-    find_devices();
+    lathe_device_find_all();
     ggml_backend_reg_t rpc = ggml_backend_reg_by_name("RPC");
     void *address =
         rpc != NULL ? ggml_backend_reg_get_proc_address(rpc, "ggml_backend_rpc_add_server") : NULL;
@@ -201,7 +212,7 @@ lathe_status lathe_worker_serve(const char *endpoint, const char *cache_dir, int
                           endpoint != NULL ? endpoint : "");
     if (n_threads < 1)
         return lathe_fail(err, LATHE_ERR_ARG, "%d threads; at least 1 is right", n_threads);
-    find_devices();
+    lathe_device_find_all();
     ggml_backend_reg_t rpc = ggml_backend_reg_by_name("RPC");
     void *address =
         rpc != NULL ? ggml_backend_reg_get_proc_address(rpc, "ggml_backend_rpc_start_server") : NULL;
@@ -328,13 +339,13 @@ static ggml_backend_t start_backend(ggml_backend_dev_t dev, int n_threads) {
 }
 
 ggml_backend_t lathe_backend_cpu(int n_threads) {
-    find_devices();
+    lathe_device_find_all();
     return start_backend(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU), n_threads);
 }
 
 ggml_backend_t lathe_backend_blas(int n_threads) {
     const char *wanted = getenv("LATHE_BLAS");
-    find_devices();
+    lathe_device_find_all();
     return wanted != NULL && strcmp(wanted, "off") == 0
                ? NULL
                : start_backend(ggml_backend_dev_by_name("BLAS"), n_threads);

@@ -12,6 +12,9 @@
 
 typedef struct lathe_device lathe_device;
 
+/* Makes plug-ins known to ggml; before its registry is asked anything. Does nothing where backends are linked
+ * in. */
+void lathe_device_find_all(void);
 /* Opens a device by ggml's name for it ("CUDA0"); NULL: the processor. UNSUPPORTED lists the names there are.
  */
 LATHE_NODISCARD lathe_status lathe_device_open(const char *name, lathe_device **device, lathe_error *err);

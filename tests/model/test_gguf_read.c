@@ -18,6 +18,8 @@ static void type_table_is_ggmls(void **state) {
         assert_string_equal(lathe_gguf_tensor_type_name((uint32_t) t), ggml_type_name(type));
         assert_int_equal(lathe_gguf_tensor_type_find(ggml_type_name(type)), t);
     }
+    assert_int_equal(lathe_gguf_block_bytes(42),
+                     18); /* q2_0, which ggml has from 0.25 on: 64 values, a half and 16 bytes */
     assert_int_equal(lathe_gguf_block_values(4), 0); /* withdrawn */
     assert_int_equal(lathe_gguf_block_values(1000), 0);
     assert_int_equal(lathe_gguf_tensor_type_find("Q4_k"), GGML_TYPE_Q4_K);

@@ -89,7 +89,14 @@ UNARY(pool_1d, ggml_sqr(c, ggml_pool_1d(c, x[0], GGML_OP_POOL_AVG, 2, 2, 0)))
 UNARY(upscale, ggml_sqr(c, ggml_upscale(c, x[0], 2, GGML_SCALE_MODE_NEAREST)))
 UNARY(conv_t1, ggml_conv_transpose_1d(c, x[0], x[1], 2, 0, 1))
 UNARY(conv_t2, ggml_conv_transpose_2d_p0(c, x[0], x[1], 2))
-UNARY(conv2, ggml_conv_2d(c, x[0], x[1], 2, 1, 1, 1, 1, 1))
+/* As ggml_conv_2d of 0.15 does it; newer ones go through 16 bits, which have no derivatives. */
+static T *make_conv2(C *c, T *const *x) {
+    T *col = ggml_im2col(c, x[0], x[1], 2, 1, 1, 1, 1, 1, true, GGML_TYPE_F32);
+    T *y = ggml_mul_mat(c, ggml_reshape_2d(c, col, col->ne[0], col->ne[1] * col->ne[2] * col->ne[3]),
+                        ggml_reshape_2d(c, x[0], x[0]->ne[0] * x[0]->ne[1] * x[0]->ne[2], x[0]->ne[3]));
+    y = ggml_reshape_4d(c, y, col->ne[1], col->ne[2], col->ne[3], x[0]->ne[3]);
+    return ggml_cont(c, ggml_permute(c, y, 0, 1, 3, 2));
+}
 
 static T *ids(C *c, int n, const int32_t *value) {
     T *t = ggml_new_tensor_1d(c, GGML_TYPE_I32, n);
