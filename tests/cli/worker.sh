@@ -45,7 +45,7 @@ sleep 1
 for p in $pids; do kill -0 $p 2>/dev/null || exit 77; done
 killed=${pids##* }
 "$build/lathe" synth --arch llama --shape 10M --type f32 -s 1 -o "$dir/synth.gguf" -q
-"$build/lathe" run "$dir/synth.gguf" "Once" -n 100000 --ctx 512 --context-shift --ignore-eos --temp 0 -q \
+"$build/lathe" run "$dir/synth.gguf" "Once" -n 100000 --ctx 512 --context-shift --ignore-eos --temp 0 -q --stream \
     --rpc 127.0.0.1:$first,127.0.0.1:$second --tensor-split 1,1,1 </dev/null >"$dir/text" 2>"$dir/error" &
 run=$!
 pids="$pids $run"

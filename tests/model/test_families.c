@@ -24,6 +24,8 @@ static const char *const names[] = {
     "gemma2",
     "gemma3",
     "phi3",
+    "phi3-short",
+    "phi3-long",
     "gpt2",
     "gptneox",
     "gptneox-sequential",

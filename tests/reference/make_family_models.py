@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tiny random models of each family by Hugging Face transformers, as GGUF, with PyTorch's float32 logits.
 
-Needs: torch, transformers, gguf, numpy. Run: python make_family_models.py families/
+Needs: torch, transformers, gguf, numpy. Run: python make_family_models.py families/ [NAME...]
 Writes families/NAME.gguf and families/NAME.json {"ids": [...], "logits": [[V] a position]}. The mapping of names and
 the permutation of llama's Q and K are this script's own; the layout is that of docs/families.md. Weights of
 norms are 1 + 0.1 z and biases 0.1 z, so that nothing is hidden by ones and zeros.
@@ -26,6 +26,11 @@ def rope(theta=10000.0, **more):
     return dict({"rope_theta": theta, "rope_type": "default"}, **more)
 
 
+def longrope(original):
+    return rope(rope_type="longrope", short_factor=[1.0, 1.1, 1.3, 1.6], long_factor=[1.0, 1.5, 2.5, 4.0], partial_rotary_factor=1.0,
+                original_max_position_embeddings=original)
+
+
 # name -> (architecture, model, config)
 MODELS = {
     "llama": ("llama", tf.LlamaForCausalLM, tf.LlamaConfig(**GQA, rms_norm_eps=1e-5, tie_word_embeddings=False, rope_parameters=rope())),
@@ -47,6 +52,11 @@ MODELS = {
         **dict(GQA, num_hidden_layers=6), head_dim=16, rms_norm_eps=1e-6, sliding_window=8, query_pre_attn_scalar=16,
         rope_parameters={"full_attention": rope(1e6, rope_type="linear", factor=8.0), "sliding_attention": rope(10000.0)})),
     "phi3": ("phi3", tf.Phi3ForCausalLM, tf.Phi3Config(**GQA, rms_norm_eps=1e-5, rope_parameters=rope(partial_rotary_factor=1.0))),
+    # Two tables of factors: the first sees no more than its original context, the second four times as much.
+    "phi3-short": ("phi3", tf.Phi3ForCausalLM, tf.Phi3Config(
+        **GQA, rms_norm_eps=1e-5, original_max_position_embeddings=CTX, rope_parameters=longrope(CTX))),
+    "phi3-long": ("phi3", tf.Phi3ForCausalLM, tf.Phi3Config(
+        **GQA, rms_norm_eps=1e-5, original_max_position_embeddings=CTX // 4, rope_parameters=longrope(CTX // 4))),
     "gpt2": ("gpt2", tf.GPT2LMHeadModel, tf.GPT2Config(vocab_size=V, n_embd=D, n_head=H, n_layer=L, n_inner=FF, n_positions=CTX,
                                                        bos_token_id=1, eos_token_id=2, attn_implementation="eager")),
     "gptneox": ("gptneox", tf.GPTNeoXForCausalLM, tf.GPTNeoXConfig(
@@ -160,6 +170,9 @@ def tensors_of(arch, name, sd, cfg):
             s = (old / lam - lo) / (hi - lo)
             f.append(1.0 if lam < old / hi else factor if lam > old / lo else 1.0 / ((1 - s) / factor + s))
         put("rope_freqs.weight", np.array(f))
+    if r.get("rope_type") == "longrope":
+        put("rope_factors_short.weight", np.array(r["short_factor"]))
+        put("rope_factors_long.weight", np.array(r["long_factor"]))
     return out
 
 
@@ -192,6 +205,13 @@ def write(path, arch, tensors, cfg):
             w.add_float32(f"{arch}.rope.scaling.factor", r["factor"])
         if r.get("rope_type") == "yarn":
             w.add_uint32(f"{arch}.rope.scaling.original_context_length", r["original_max_position_embeddings"])
+        if r.get("rope_type") == "longrope":
+            original = r["original_max_position_embeddings"]
+            stretch = CTX / original
+            w.add_string(f"{arch}.rope.scaling.type", "longrope")
+            w.add_uint32(f"{arch}.rope.scaling.original_context_length", original)
+            w.add_float32(f"{arch}.rope.scaling.attn_factor",
+                          float(np.sqrt(1 + np.log(stretch) / np.log(original))) if stretch > 1 else 1.0)
     if arch in ("gemma2", "gemma3"):
         w.add_uint32(f"{arch}.attention.sliding_window", cfg.sliding_window)
     if arch == "gemma2":
@@ -207,9 +227,11 @@ def write(path, arch, tensors, cfg):
     w.close()
 
 
-def main(folder):
+def main(folder, wanted):
     os.makedirs(folder, exist_ok=True)
     for name, (arch, cls, cfg) in MODELS.items():
+        if wanted and name not in wanted:
+            continue
         torch.manual_seed(0)
         model = cls(cfg).float().eval()
         randomise(model)
@@ -223,4 +245,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "families"))
+    main(sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "families"), sys.argv[2:])
