@@ -204,7 +204,7 @@ typedef struct lathe_spec_params {
     int32_t length;         /**< most drafted tokens a round; 0: as usual */
     int32_t gate;           /**< 1: rounds draft only while the worst loss stays within max_loss of the time;
                                  0: always; -1: with "auto" and where neither controller nor length is given */
-    double max_loss;        /**< 0.015 */
+    double max_loss;        /**< 0.02 */
     const char *reward;     /**< of bandits: tokens over the cost by the "model" (NULL) or by the clock
                                  ("time"), or "tokens" alone */
     const char *cache_dir;  /**< folder of the cost calibration and of stores; NULL: measured each time */

@@ -14,7 +14,7 @@ lathe_spec_params lathe_spec_params_default(void) {
     return (lathe_spec_params){.struct_size = sizeof(lathe_spec_params),
                                .proposers = "auto",
                                .gate = -1,
-                               .max_loss = 0.015,
+                               .max_loss = 0.02,
                                .cool_delta = o.cool_delta,
                                .cool_nu = o.cool_nu,
                                .typical_epsilon = o.typical_epsilon,

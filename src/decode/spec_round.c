@@ -50,6 +50,16 @@ static int32_t longest(const lathe_spec *s, const lathe_spec_source *source, int
     return k;
 }
 
+/* Plain steps that a draft must promise to gain before one of the last shots is spent on it: while little may be
+ * lost, a few weak drafts would close the gate for a hundred tokens, and a good one would come too late. */
+static double wanted_gain(const lathe_spec *s) {
+    const double plain = lathe_gate_plain_s(&s->gate), loss = lathe_gate_worst_loss(&s->gate, s->v[2]);
+    if (!s->use_gate || !(plain > 0.0) || !(loss > 0.0))
+        return 0.0;
+    const double shots = (lathe_gate_room(&s->gate) - (s->gate.T - s->gate.P)) / loss;
+    return (shots < 4.0 ? 0.8 : shots < 10.0 ? 0.3 : 0.0) * loss / plain;
+}
+
 /* --- Free sources -------------------------------------------------------------------------------- */
 
 /* Drafts with source i, at most n_max nodes; A of them into s->A. Returns how many, and lets a source sleep
@@ -71,9 +81,11 @@ static lathe_status draft_free(lathe_spec *s, int32_t i, const lathe_session *se
     double expected = 1.0, best = 0.0;
     for (int32_t k = 0; k < *n; k++) {
         expected += s->A[k];
-        best = fmax(best, expected / s->v[k + 2]);
+        best = fmax(best, expected - s->v[k + 2]);
     }
-    source->idle = best > 1.0 ? 0 : source->idle + 1;
+    source->idle = best > 0.0 ? 0 : source->idle + 1;
+    if (best < wanted_gain(s))
+        *n = 0;
     s->spent[i] += 0.1 * (lathe_now() - start - s->spent[i]);
     if (source->idle > WAKE_AFTER && s->use_gate && s->spent[i] > 0.002 * lathe_gate_plain_s(&s->gate)) {
         source->asleep = NAP << (source->naps < NAPS_MAX ? source->naps++ : NAPS_MAX);
@@ -228,7 +240,7 @@ static void trim(lathe_spec *s, lathe_spec_source *source, int32_t length) {
     int32_t keep = n;
     if (s->adaptive && !s->by_threshold && source->proposer->slow) {
         const double rho = rate(s);
-        double value = 0.0, best = 0.0;
+        double value = 0.0, best = wanted_gain(s);
         keep = 0;
         for (int32_t k = 1; k <= n; k++) {
             value += s->A[k - 1];
