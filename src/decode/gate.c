@@ -6,7 +6,12 @@
 
 enum { FIRST_PLAIN = 4 };
 
-void lathe_gate_answer(lathe_gate *gate) {
+void lathe_gate_advance(lathe_gate *gate, double seconds) {
+    gate->T += seconds;
+}
+
+void lathe_gate_answer(lathe_gate *gate, double prompt_s) {
+    gate->prompt_s = prompt_s;
     gate->T = gate->P = 0.0;
     gate->n_since = 0;
     gate->since_tokens = 0.0;
@@ -69,7 +74,7 @@ double lathe_gate_price(const lathe_gate *gate) {
 }
 
 double lathe_gate_room(const lathe_gate *gate) {
-    return gate->share * fmax(gate->P, 64.0 * lathe_gate_price(gate));
+    return gate->share * (fmax(gate->P, 64.0 * lathe_gate_price(gate)) + gate->prompt_s);
 }
 
 double lathe_gate_worst_loss(const lathe_gate *gate, double m) {
@@ -88,12 +93,16 @@ bool lathe_gate_probe_due(const lathe_gate *gate) {
     return gate->since_tokens >= patience || gate->n_since >= LATHE_GATE_SINCE_MAX;
 }
 
-double lathe_gate_most(const lathe_gate *gate) {
-    const double q = lathe_gate_price(gate), middle = gate->plain_s;
-    if (!(q > 0.0) || !(middle > 0.0))
+double lathe_gate_part(const lathe_gate *gate, double share) {
+    const double q = gate->price;
+    if (!(q > 0.0) || !(gate->plain_s > 0.0))
         return 0.0;
-    const double most = (lathe_gate_room(gate) - (gate->T - gate->P) + q) / (upper_ratio(gate) * middle);
-    return fmax(0.0, most);
+    const double left = lathe_gate_room(gate) - (gate->T - gate->P);
+    return fmax(0.0, ((left > 0.0 ? share * left : left) + q) / (gate->upper * gate->plain_s));
+}
+
+double lathe_gate_most(const lathe_gate *gate) {
+    return lathe_gate_part(gate, 1.0);
 }
 
 bool lathe_gate_allows(lathe_gate *gate, double m) {

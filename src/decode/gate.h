@@ -13,6 +13,7 @@ enum { LATHE_GATE_SINCE_MAX = 256 };
 typedef struct lathe_gate {
     double share;    /* eps: 0.02 */
     double T, P;     /* seconds, of this answer */
+    double prompt_s; /* of reading its prompt, which is part of its time */
     double plain[9]; /* the last plain rounds, across answers, oldest first */
     int32_t n_plain, n_plain_ever;
     double ratio[32]; /* measured over modelled cost of the last drafted rounds */
@@ -30,8 +31,10 @@ typedef struct lathe_gate {
 
 /* A process's first answer; share of time that may be lost. */
 void lathe_gate_init(lathe_gate *gate, double share);
-/* A new answer: prices stay, time starts anew. */
-void lathe_gate_answer(lathe_gate *gate);
+/* A new answer whose prompt took so many seconds to read: prices stay, time starts anew. */
+void lathe_gate_answer(lathe_gate *gate, double prompt_s);
+/* Time spent in advance, on a draft model's prompt: a loss until drafts repay it. */
+void lathe_gate_advance(lathe_gate *gate, double seconds);
 /* Price of a plain step now, in seconds; 0 before the first four plain rounds. */
 double lathe_gate_price(const lathe_gate *gate);
 /* Seconds that may be lost in all. */
@@ -42,6 +45,8 @@ double lathe_gate_worst_loss(const lathe_gate *gate, double m);
 bool lathe_gate_probe_due(const lathe_gate *gate);
 /* Largest modelled cost of a round that may be drafted now, in plain steps; 0: none. */
 double lathe_gate_most(const lathe_gate *gate);
+/* The same where only a share of what may still be lost is put at risk. */
+double lathe_gate_part(const lathe_gate *gate, double share);
 /* Middle of the last plain rounds, in seconds; 0: there was none. */
 double lathe_gate_plain_s(const lathe_gate *gate);
 /* May a round modelled at m plain steps be drafted now? False also where a probe is due. */

@@ -281,7 +281,8 @@ static int32_t by_the_same_uniform(const double *law, int32_t n, double u, doubl
             break;
     }
     const double below = low > 0.0 ? u - low : 1.0, above = sum < 1.0 - 1e-9 ? sum - u : 1.0;
-    *prob = 1.0 - exp(-fmax(0.0, fmin(below, above)) / 0.06);
+    const double depth = 1.0 - exp(-fmax(0.0, fmin(below, above)) / 0.06);
+    *prob = 0.1 + 0.5 * depth + 0.25 * pow(depth, 8.0);
     return id;
 }
 
@@ -332,7 +333,8 @@ static lathe_status add_link(draft_model *s, const draft_step *step, int32_t par
                                           (uint32_t) (position >> 32), 0);
         id = by_the_same_uniform(s->law, s->n_vocab, u, &prob);
     } else {
-        prob = best_of(s->logits, s->n_vocab, &id);
+        /* The likeliest of two models that learnt alike is the same more often than its probability says. */
+        prob = 1.0 - pow(1.0 - best_of(s->logits, s->n_vocab, &id), 2.5);
     }
     if (!r->more || r->more(r->user, step->depth, prob))
         *node = lathe_token_tree_add(step->tree, parent, id, prob);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/machine.h"
 #include "base/text.h"
 #include "decode/spec_round.h"
 
@@ -119,6 +120,7 @@ static lathe_status open_sources(lathe_spec *s, const lathe_session *session, co
         const bool drawn = (laws & LATHE_LAW_SAMPLED) && (s->verifier->laws & LATHE_LAW_SAMPLED) &&
                            !s->verifier->same_text && s->verifier != &lathe_verifier_typical;
         source->law = drawn ? LATHE_LAW_SAMPLED : LATHE_LAW_POINT;
+        source->trust = source->proposer->slow || !(session->params.sampler.temp > 0.0) ? 1.0 : 0.5;
         const bool is_shaped = source->proposer->slow && p->tree && strcmp(p->tree, "chain") != 0;
         const bool tree = source->proposer->slow ? is_shaped : source->proposer->trees;
         shaped = shaped || is_shaped;
@@ -263,7 +265,7 @@ lathe_status lathe_session_speculate(lathe_session *session, const char *propose
 
 /* Costs are measured behind the first prompt, where an answer long enough to repay it may follow. */
 static void measure(lathe_spec *s, lathe_session *session) {
-    int32_t rows = 2;
+    int32_t rows = 17; /* also where shorter steps are wanted now: the file serves other runs */
     for (int32_t i = 0; i < s->set.n_sources; i++)
         rows = s->source[i].length + 1 > rows ? s->source[i].length + 1 : rows;
     lathe_spec_cost made;
@@ -283,12 +285,36 @@ static void measure(lathe_spec *s, lathe_session *session) {
     s->priced = true;
 }
 
+/* A draft model reads the prompt now where that is a small part of what the target needed for it: it counts
+ * as reading the prompt, and as a loss that drafts must repay. Otherwise it waits until the gate has room. */
+static void read_ahead(lathe_spec *s, lathe_session *session) {
+    const double price = lathe_gate_price(&s->gate), plain = price > 0.0 ? price : s->cost.measured.plain_s;
+    for (int32_t i = 0; i < s->set.n_sources; i++) {
+        lathe_spec_source *source = &s->source[i];
+        const int32_t n = source->proposer->behind && session->n_ids < INT32_MAX / 2
+                              ? source->proposer->behind(source->state, (int32_t) session->n_ids)
+                              : 0;
+        const double expected = n * source->read_s,
+                     room = s->params.max_loss * (session->stats.prefill_s + 64.0 * plain);
+        if (n < 1 || (s->use_gate && !(expected > 0.0 && expected < 0.6 * room)))
+            continue;
+        const double start = lathe_now();
+        /* A failure shows again, with its message, when the draft is wanted. */
+        if (source->proposer->sync(source->state, session->ids, (int32_t) session->n_ids, NULL) != LATHE_OK)
+            continue;
+        const double seconds = lathe_now() - start;
+        session->stats.prefill_s += seconds;
+        lathe_gate_advance(&s->gate, seconds);
+    }
+}
+
 void lathe_spec_begin(void *state, lathe_session *session) {
     lathe_spec *s = state;
     const int32_t n = session->params.n_predict;
     if (!s->priced && s->set.n_sources > 0 && (n < 0 || n >= SHORT_ANSWER))
         measure(s, session);
-    lathe_gate_answer(&s->gate);
+    lathe_gate_answer(&s->gate, session->stats.prefill_s);
+    read_ahead(s, session);
     s->totals = (lathe_spec_totals){0};
     s->round_began = session->n_ids;
     for (int32_t i = 0; i < s->set.n_arms; i++) {

@@ -50,8 +50,9 @@ static int32_t longest(const lathe_spec *s, const lathe_spec_source *source, int
     return k;
 }
 
-/* Plain steps that a draft must promise to gain before one of the last shots is spent on it: while little may be
- * lost, a few weak drafts would close the gate for a hundred tokens, and a good one would come too late. */
+/* Plain steps that a draft must promise to gain before one of the last shots is spent on it: while little may
+ * be lost, a few weak drafts would close the gate for a hundred tokens, and a good one would come too late.
+ */
 static double wanted_gain(const lathe_spec *s) {
     const double plain = lathe_gate_plain_s(&s->gate), loss = lathe_gate_worst_loss(&s->gate, s->v[2]);
     if (!s->use_gate || !(plain > 0.0) || !(loss > 0.0))
@@ -131,6 +132,10 @@ static lathe_status plan_round(lathe_spec *s, const lathe_session *session, int3
             return LATHE_OK;
         }
         most = lathe_gate_most(&s->gate);
+        /* No single draft takes all that may be lost: a few short ones are more often right once. */
+        const double part = lathe_gate_part(&s->gate, 0.4);
+        if (s->v[2] <= part)
+            most = part;
         if (s->v[2] > most) {
             s->gate.refused++;
             plan->refused = true;

@@ -24,6 +24,7 @@ lathe_status lathe_spec_source_open(const char *name, const lathe_proposer_param
     source->name = strdup(name);
     source->law = LATHE_LAW_POINT;
     source->usual = 0.5;
+    source->trust = 1.0;
     source->learns = source->proposer->learn != NULL;
     if (!source->name)
         status = lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a proposer");
@@ -43,7 +44,8 @@ static int32_t bin_of(double prob) {
 
 double lathe_spec_source_estimate(const lathe_spec_source *source, double prob) {
     const int32_t bin = bin_of(prob);
-    const double guess = prob < 0.02 ? 0.02 : prob > 0.98 ? 0.98 : prob;
+    const double scaled = prob * source->trust;
+    const double guess = scaled < 0.02 ? 0.02 : scaled > 0.98 ? 0.98 : scaled;
     return (source->right[bin] + PRIOR_WEIGHT * guess) / (source->reached[bin] + PRIOR_WEIGHT);
 }
 

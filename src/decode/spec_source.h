@@ -21,10 +21,12 @@ typedef struct lathe_spec_source {
     bool drafted;                       /* tree is of this round */
     double value[LATHE_TREE_NODES_MAX]; /* probability that a node is accepted, its ancestors too */
     double right[LATHE_SOURCE_BINS], reached[LATHE_SOURCE_BINS];
-    double usual;         /* running share of its drafted tokens that are right where reached */
-    double step;          /* cost of a drafted token in plain steps (slow ones) */
-    double step_s;        /* the same in seconds, as measured before the first draft */
-    double read_s;        /* seconds of a token that it must catch up */
+    double trust;  /* factor on its guesses before anything was counted: at a temperature copies fail more
+                      often */
+    double usual;  /* running share of its drafted tokens that are right where reached */
+    double step;   /* cost of a drafted token in plain steps (slow ones) */
+    double step_s; /* the same in seconds, as measured before the first draft */
+    double read_s; /* seconds of a token that it must catch up */
     int32_t asleep, naps; /* rounds until it is asked again; how often it slept */
     int32_t idle;         /* rounds in a row in which it promised nothing */
     bool learns;

@@ -21,7 +21,7 @@ static lathe_gate warm(double share) {
     lathe_gate_init(&g, share);
     for (int i = 0; i < 9; i++)
         lathe_gate_plain(&g, 1.0, 1.0);
-    lathe_gate_answer(&g);
+    lathe_gate_answer(&g, 0.0);
     return g;
 }
 
