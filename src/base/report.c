@@ -31,7 +31,8 @@ static const char *const head[] = {
     "td.holds,td.fails,td.open{white-space:nowrap}.holds{color:var(--ok)}.fails{color:var(--no)}.open{color:"
     "var(--dim)}"
     "\nfigure{margin:1.5rem "
-    "0}figcaption{color:var(--dim)}pre{overflow-x:auto;font-size:13px;white-space:pre-wrap}\n",
+    "0}figcaption{color:var(--dim)}figcaption "
+    "b{color:var(--fg)}pre{overflow-x:auto;font-size:13px;white-space:pre-wrap}\n",
     "svg{width:100%;height:auto}svg "
     "text{fill:var(--dim);font-size:12px;paint-order:stroke;stroke:var(--bg);stroke-width:3px}.grid,.grid "
     "line{stroke:var(--grid);fill:none}"
@@ -129,7 +130,9 @@ void lathe_report_figure(lathe_report *r, const lathe_plot *plot, const char *ca
     lathe_pen_markup(&r->pen, "<figure>");
     if (r->pen.status == LATHE_OK)
         r->pen.status = lathe_plot_draw(plot, ++r->n_figures, &r->html, r->pen.err);
-    lathe_pen_markup(&r->pen, "<figcaption>");
+    lathe_pen_markup(&r->pen, "<figcaption><b>");
+    lathe_pen_text(&r->pen, plot->title);
+    lathe_pen_markup(&r->pen, ".</b> ");
     lathe_pen_text(&r->pen, caption);
     lathe_pen_markup(&r->pen, "</figcaption></figure>\n");
 }

@@ -55,6 +55,9 @@ LATHE_NODISCARD lathe_status lathe_lab_record(lathe_lab *lab, int64_t seed, cons
 /* A drawing of the report; its data go into the page's data block too. Everything is copied. */
 LATHE_NODISCARD lathe_status lathe_lab_figure(lathe_lab *lab, const lathe_plot *plot, const char *caption,
                                               lathe_error *err);
+/* A drawing's finding, from the numbers themselves: "where: name value, name value." */
+void lathe_lab_finding(char *out, size_t size, const char *where, const char *const *names,
+                       const double *values, size_t n);
 /* A table of key numbers: header[n_cols], then cells[n_rows * n_cols]; copied. The first column is text. */
 LATHE_NODISCARD lathe_status lathe_lab_table(lathe_lab *lab, const char *caption, const char *const *header,
                                              const char *const *cells, int32_t n_rows, int32_t n_cols,

@@ -4,9 +4,11 @@
 #include "lab/lab.h"
 
 extern const lathe_lab_entry lathe_lab_muon_curvature;
+extern const lathe_lab_entry lathe_lab_muon_tail;
 
 const lathe_lab_entry *const lathe_labs[] = {
     &lathe_lab_muon_curvature,
+    &lathe_lab_muon_tail,
     NULL,
 };
 

@@ -104,6 +104,18 @@ lathe_status lathe_lab_note(lathe_lab *lab, const char *text, lathe_error *err) 
     return notes->pen.status;
 }
 
+void lathe_lab_finding(char *out, size_t size, const char *where, const char *const *names,
+                       const double *values, size_t n) {
+    int at = snprintf(out, size, "%s:", where);
+    for (size_t i = 0; i < n && at > 0 && (size_t) at < size; i++) {
+        char x[40];
+        lathe_format_figure(values[i], x, sizeof x);
+        at += snprintf(out + at, size - (size_t) at, "%s %s %s", i > 0 ? "," : "", names[i], x);
+    }
+    if (at > 0 && (size_t) at + 1 < size)
+        at += snprintf(out + at, size - (size_t) at, ".");
+}
+
 /* --- The page --------------------------------------------------------------------------------------- */
 
 static void figure(double x, char out[40]) {
@@ -113,6 +125,11 @@ static void figure(double x, char out[40]) {
 static void expected_text(const lathe_claim *c, char *out, size_t size) {
     static const char *const signs[] = {"at least", "at most", "", "more than"};
     char x[40], tolerance[40];
+    if (c->untestable) {
+        const int k = snprintf(out, size, "-");
+        (void) k;
+        return;
+    }
     figure(c->expected, x);
     figure(c->tolerance, tolerance);
     const int n = c->kind == LATHE_CLAIM_NEAR
