@@ -68,6 +68,7 @@ LATHE_API const lathe_lab_info *lathe_lab_find(const char *name);
 typedef struct lathe_lab_params {
     size_t struct_size;
     bool quick;
+    bool exact_only; /**< closed forms alone, where a lab has such: seconds; the rest stays unmeasured */
     int32_t n_seeds; /**< 0: the lab's own */
     uint64_t seed;   /**< of the first run; run i has seed + i */
     int32_t n_threads;
@@ -84,7 +85,7 @@ typedef struct lathe_lab_result {
     lathe_claim_result *claims; /**< [n_claims] in the order of the lab's table */
     size_t n_claims;
     int32_t n_seeds;
-    double elapsed_s;
+    double elapsed_s, cpu_s; /**< wall clock; processor time of all threads */
 } lathe_lab_result;
 
 /** The verdict of an interval [low, high] on a claim; NaN gives undecided. */

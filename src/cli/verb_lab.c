@@ -10,7 +10,7 @@
 #include "lathe/lab.h"
 
 typedef struct lab_args {
-    bool quick, strict;
+    bool quick, strict, exact_only;
     int64_t seeds, seed, threads;
     const char *output, *claims;
 } lab_args;
@@ -19,6 +19,7 @@ typedef struct lab_args {
 // clang-format off
 static const lathe_option options[] = {
     { .name = "quick", .group = "run", .kind = LATHE_OPTION_FLAG, .offset = AT(quick), .help = "the small version, under a minute: fewer seeds, fewer claims" },
+    { .name = "exact-only", .group = "run", .kind = LATHE_OPTION_FLAG, .offset = AT(exact_only), .help = "closed forms alone, where the lab has such: seconds" },
     { .name = "strict", .group = "run", .kind = LATHE_OPTION_FLAG, .offset = AT(strict), .help = "exit status 1 unless all measured claims hold" },
     { .name = "seeds", .group = "run", .arg = "N", .kind = LATHE_OPTION_INT, .offset = AT(seeds), .min = 0, .max = 1000, .default_text = "0", .help = "runs of each setting; 0: the lab's own number" },
     { .name = "seed", .group = "run", .arg = "N", .kind = LATHE_OPTION_INT, .offset = AT(seed), .min = 0, .max = 9e15, .default_text = "0", .help = "seed of the first run" },
@@ -102,6 +103,8 @@ static lathe_status show_json(const char *folder, lathe_cli *cli, lathe_error *e
 /* What a reader types to get these figures again. */
 static void command_of(const lab_args *a, const char *name, char *out, size_t size) {
     int n = snprintf(out, size, "lathe lab %s%s", name, a->quick ? " --quick" : "");
+    if (n > 0 && a->exact_only)
+        n += snprintf(out + n, size - (size_t) n, " --exact-only");
     if (n > 0 && a->seeds > 0)
         n += snprintf(out + n, size - (size_t) n, " --seeds %lld", (long long) a->seeds);
     if (n > 0 && a->seed > 0)
@@ -130,6 +133,7 @@ static lathe_status run(const void *args, lathe_cli *cli, lathe_error *err) {
     lathe_lab_params p = lathe_lab_params_default();
     const int cores = lathe_n_cores();
     p.quick = a->quick;
+    p.exact_only = a->exact_only;
     p.n_seeds = (int32_t) a->seeds;
     p.seed = (uint64_t) a->seed;
     p.n_threads = a->threads > 0 ? (int32_t) a->threads : cores < 2 ? cores : 2;
@@ -148,7 +152,7 @@ static lathe_status run(const void *args, lathe_cli *cli, lathe_error *err) {
     int32_t missed = 0;
     for (size_t i = 0; i < r.n_claims; i++) {
         const lathe_claim_result *c = &r.claims[i];
-        const bool due = !c->claim->untestable && (!a->quick || c->claim->quick);
+        const bool due = !c->claim->untestable && (!a->quick || c->claim->quick) && (!a->exact_only || c->n > 0);
         missed += due && c->verdict != LATHE_VERDICT_HOLDS;
     }
     if (!st && a->strict && missed > 0)

@@ -99,13 +99,13 @@ static lathe_status section(lathe_buf *out, const lathe_lab_info *info, const js
     if (!m)
         return lathe_buf_printf(out, err, "Not measured yet: `lathe lab %s`.\n", info->name);
     char seconds[40];
-    lathe_format_figure(real_of(m, "elapsed_s"), seconds, sizeof seconds);
+    lathe_format_figure(real_of(m, json_object_get(m, "cpu_s") ? "cpu_s" : "elapsed_s"), seconds,
+                        sizeof seconds);
     st = lathe_buf_printf(
-        out, err, "Scale: %s. Command: `%s`%s; %lld seeds, %s s with %lld threads, lathe %s.\n\n",
-        text_of(m, "scale"), text_of(m, "command"),
-        json_is_true(json_object_get(m, "quick")) ? " (the quick version)" : "",
+        out, err, "Scale: %s. Command: `%s`%s; %lld seeds, %s s of %s, lathe %s.\n\n", text_of(m, "scale"),
+        text_of(m, "command"), json_is_true(json_object_get(m, "quick")) ? " (the quick version)" : "",
         (long long) json_integer_value(json_object_get(m, "n_seeds")), seconds,
-        (long long) json_integer_value(json_object_get(m, "n_threads")), text_of(m, "version"));
+        json_object_get(m, "cpu_s") ? "processor time" : "wall clock", text_of(m, "version"));
     if (!st)
         st = lathe_buf_text(
             out,

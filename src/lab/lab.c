@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -116,7 +117,7 @@ static json_t *claim_json(const lathe_claim_result *r) {
     return o;
 }
 
-static json_t *metrics(const lathe_lab *lab, const lathe_lab_params *params, double elapsed_s) {
+static json_t *metrics(const lathe_lab *lab, const lathe_lab_params *params, double elapsed_s, double cpu_s) {
     const lathe_lab_info *info = &lab->entry->info;
     json_t *o = json_object(), *claims = json_array(), *files = json_array();
     json_object_set_new(o, "schema", json_string("lathe.lab/1"));
@@ -126,10 +127,12 @@ static json_t *metrics(const lathe_lab *lab, const lathe_lab_params *params, dou
     json_object_set_new(o, "scale", lathe_json_string(info->scale));
     json_object_set_new(o, "command", lathe_json_string(params->command));
     json_object_set_new(o, "quick", json_boolean(lab->quick));
+    json_object_set_new(o, "exact_only", json_boolean(lab->exact_only));
     json_object_set_new(o, "seed", json_integer((json_int_t) lab->seed));
     json_object_set_new(o, "n_seeds", json_integer(lab->n_seeds));
     json_object_set_new(o, "n_threads", json_integer(lab->n_threads));
     json_object_set_new(o, "elapsed_s", lathe_json_real(elapsed_s));
+    json_object_set_new(o, "cpu_s", lathe_json_real(cpu_s));
     for (size_t i = 0; i < info->n_claims; i++)
         json_array_append_new(claims, claim_json(&lab->results[i]));
     json_object_set_new(o, "claims", claims);
@@ -148,9 +151,9 @@ static lathe_status path_in(const char *folder, const char *name, char *out, siz
 }
 
 static lathe_status write_files(lathe_lab *lab, const lathe_lab_params *params, double elapsed_s,
-                                lathe_error *err) {
+                                double cpu_s, lathe_error *err) {
     char path[4096];
-    json_t *o = metrics(lab, params, elapsed_s);
+    json_t *o = metrics(lab, params, elapsed_s, cpu_s);
     char *text = o ? json_dumps(o, JSON_INDENT(1)) : NULL;
     lathe_status st = text ? path_in(params->folder, "metrics.json", path, sizeof path, err)
                            : lathe_fail(err, LATHE_ERR_MEMORY, "no memory for metrics.json");
@@ -169,16 +172,19 @@ static lathe_status write_files(lathe_lab *lab, const lathe_lab_params *params, 
     return st;
 }
 
-static lathe_status run(lathe_lab *lab, const lathe_lab_params *params, double *elapsed_s, lathe_error *err) {
+static lathe_status run(lathe_lab *lab, const lathe_lab_params *params, double *elapsed_s, double *cpu_s,
+                        lathe_error *err) {
     const double begin = lathe_now();
+    const clock_t cpu = clock();
     lathe_status st = lathe_buf_text(&lab->runs, "seed,setting,quantity,at,value\n", err);
     if (!st && params->folder) /* before the work: a folder that cannot be made should not cost ten minutes */
         st = lathe_folder_make(params->folder, err);
     if (!st)
         st = lab->entry->run(lab, err);
     *elapsed_s = lathe_now() - begin;
+    *cpu_s = (double) (clock() - cpu) / CLOCKS_PER_SEC;
     if (!st && params->folder)
-        st = write_files(lab, params, *elapsed_s, err);
+        st = write_files(lab, params, *elapsed_s, *cpu_s, err);
     return st;
 }
 
@@ -190,6 +196,7 @@ lathe_status lathe_lab_run_entry(const lathe_lab_entry *entry, const lathe_lab_p
                           params->n_threads);
     lathe_lab lab = {.entry = entry,
                      .quick = params->quick,
+                     .exact_only = params->exact_only,
                      .n_seeds = params->n_seeds > 0 ? params->n_seeds
                                 : params->quick     ? entry->n_seeds_quick
                                                     : entry->info.n_seeds,
@@ -207,9 +214,9 @@ lathe_status lathe_lab_run_entry(const lathe_lab_entry *entry, const lathe_lab_p
                                               .measured = NAN,
                                               .ci95 = {NAN, NAN},
                                               .verdict = LATHE_VERDICT_UNMEASURED};
-    double elapsed_s = 0;
+    double elapsed_s = 0, cpu_s = 0;
     if (!st)
-        st = run(&lab, params, &elapsed_s, err);
+        st = run(&lab, params, &elapsed_s, &cpu_s, err);
     lathe_buf_free(&lab.runs);
     lathe_lab_page_free(lab.page);
     json_decref(lab.figures);
@@ -220,7 +227,8 @@ lathe_status lathe_lab_run_entry(const lathe_lab_entry *entry, const lathe_lab_p
     *result = (lathe_lab_result){.claims = lab.results,
                                  .n_claims = entry->info.n_claims,
                                  .n_seeds = lab.n_seeds,
-                                 .elapsed_s = elapsed_s};
+                                 .elapsed_s = elapsed_s,
+                                 .cpu_s = cpu_s};
     return LATHE_OK;
 }
 

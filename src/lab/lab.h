@@ -20,7 +20,7 @@ typedef struct lathe_lab_entry {
 /* A run of a lab. */
 struct lathe_lab {
     const lathe_lab_entry *entry;
-    bool quick;
+    bool quick, exact_only;
     int32_t n_seeds;
     uint64_t seed;
     int32_t n_threads;

@@ -143,7 +143,7 @@ static const lathe_claim claims[] = {
 
 static lathe_status run(lathe_lab *lab, lathe_error *err) {
     const lathe_status st = lathe_muon_tail_exact(lab, err);
-    return st ? st : lathe_muon_tail_train(lab, err);
+    return st || lab->exact_only ? st : lathe_muon_tail_train(lab, err);
 }
 
 extern const lathe_lab_entry lathe_lab_muon_tail;

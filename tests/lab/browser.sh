@@ -6,7 +6,7 @@ build=$(cd "$1" && pwd)
 browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) || exit 77
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-"$build/lathe" lab muon-curvature --quick -q -o "$dir/lab" >/dev/null 2>&1 || exit 1
+"$build/lathe" lab muon-tail --exact-only --quick -q -o "$dir/lab" >/dev/null 2>&1 || exit 1
 cat >"$dir/check.js" <<'JS'
 <script>
 let overlaps = 0, texts = 0;
