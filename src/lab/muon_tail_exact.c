@@ -199,7 +199,8 @@ lathe_status lathe_muon_tail_exact(lathe_lab *lab, lathe_error *err) {
             "Coupled embeddings are measured with 21 of 99 (201 of 999) frequent facts, so that the border "
             "between frequent and rare facts lies between two blocks of three. With 20 (200) one block is "
             "mixed, and a single fact at the border falls to 0.065 (0.016): an artefact of the border, not "
-            "what the bound speaks of.",
+            "what the bound speaks of. The sweep of step sizes ends at the "
+            "least loss: under coupled signs larger steps lose facts and the loss rises again.",
             err);
     free(memory);
     return st;
