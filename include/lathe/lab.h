@@ -47,6 +47,7 @@ typedef struct lathe_claim_result {
     const lathe_claim *claim;
     double measured, ci95[2]; /**< mean and its 95% interval (Student's t over n); NaN where unmeasured */
     int64_t n;
+    bool exact; /**< a quantity without chance: n counts cases, not runs */
     lathe_verdict verdict;
     bool direction; /**< does not hold as stated, but the interval lies on the claimed side of `neutral` */
 } lathe_claim_result;

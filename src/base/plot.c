@@ -35,7 +35,7 @@ double lathe_plot_text_width(const char *text) {
     size_t n = 0;
     for (; text && *text; text++)
         n += ((unsigned char) *text & 0xc0) != 0x80; /* bytes that begin a character */
-    return 6.6 * (double) n;
+    return 7.2 * (double) n;
 }
 
 void lathe_plot_cut(const char *text, size_t n, char *out, size_t size) {

@@ -70,8 +70,9 @@ static void measured_text(const json_t *c, char out[160]) {
     lathe_format_figure(to, high, sizeof high);
     const int k = n == 0          ? snprintf(out, 160, "-")
                   : !(from <= to) ? snprintf(out, 160, "%s (one run)", x)
-                  : from == to    ? snprintf(out, 160, "%s (exact, %lld cases)", x, n)
-                                  : snprintf(out, 160, "%s [%s, %s], n %lld", x, low, high, n);
+                  : json_is_true(json_object_get(c, "exact"))
+                      ? snprintf(out, 160, "%s (exact, %lld cases)", x, n)
+                      : snprintf(out, 160, "%s [%s, %s], n %lld", x, low, high, n);
     (void) k;
 }
 

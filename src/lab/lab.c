@@ -58,7 +58,10 @@ lathe_status lathe_lab_measure(lathe_lab *lab, const char *id, const lathe_sampl
 
 lathe_status lathe_lab_measure_exact(lathe_lab *lab, const char *id, double value, int64_t n,
                                      lathe_error *err) {
-    return set(lab, id, value, (double[2]){value, value}, n, err);
+    const lathe_status st = set(lab, id, value, (double[2]){value, value}, n, err);
+    if (!st)
+        find(lab, id)->exact = true;
+    return st;
 }
 
 /* Empty for what is not finite; whole numbers without an exponent. */
@@ -108,6 +111,7 @@ static json_t *claim_json(const lathe_claim_result *r) {
     json_array_append_new(ci, lathe_json_real(r->ci95[1]));
     json_object_set_new(o, "ci95", ci);
     json_object_set_new(o, "n", json_integer(r->n));
+    json_object_set_new(o, "exact", json_boolean(r->exact));
     json_object_set_new(o, "holds", holds(r));
     json_object_set_new(o, "verdict", json_string(lathe_claim_verdict_text(r)));
     json_object_set_new(o, "paper", lathe_json_string(c->paper));

@@ -148,7 +148,7 @@ static void measured_text(const lathe_claim_result *r, char *out, size_t size) {
         n = snprintf(out, size, "not measured");
     else if (!(r->ci95[0] <= r->ci95[1]))
         n = snprintf(out, size, "%s (one run)", x);
-    else if (r->ci95[0] == r->ci95[1])
+    else if (r->exact)
         n = snprintf(out, size, "%s (exact)", x);
     else
         n = snprintf(out, size, "%s [%s, %s], n %lld", x, low, high, (long long) r->n);
