@@ -29,6 +29,8 @@ typedef struct lathe_attention_set {
 extern const lathe_attention_set lathe_attention_scalar;
 #if defined(__x86_64__) && defined(__GNUC__)
 extern const lathe_attention_set lathe_attention_avx2, lathe_attention_avx512;
+#elif defined(__aarch64__)
+extern const lathe_attention_set lathe_attention_neon;
 #endif
 
 static inline int64_t lathe_attention_tile_rows(const lathe_attention_args *a) {
