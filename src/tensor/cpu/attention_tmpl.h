@@ -23,10 +23,10 @@ typedef struct attn_block {
     const float *q[TILE_MAX];
     float *p[TILE_MAX], *o[TILE_MAX];
     int n_active;
-    /* Rows of the block to come, asked for while this one is worked on. */
+    /* Rows of the block to come, asked for line by line while this one is worked on. */
     const uint8_t *ahead[2 * BLOCK];
-    int n_ahead;
-    size_t ahead_bytes[2]; /* of a row of keys, of values */
+    int n_ahead, at_row;
+    size_t at_byte, ahead_bytes[2]; /* of a row of keys, of values */
 } attn_block;
 
 /* What a row of the step sees: entries of [first, end); from entry `cut` on there are holes, and the rest is
@@ -128,18 +128,21 @@ ALWAYS vf load_tail(const lathe_kv_type type, const uint8_t *row, int64_t d, int
     return load16(type, bytes, 0);
 }
 
-/* Asks for some of the rows to come. */
-ALWAYS void look_ahead(attn_block *b, int n) {
-    for (int i = 0; i < n && b->n_ahead > 0; i++) {
-        const uint8_t *p = b->ahead[--b->n_ahead];
-        for (size_t j = 0; j < b->ahead_bytes[b->n_ahead & 1]; j += 64)
-            __builtin_prefetch(p + j);
+/* Asks for some lines of the rows to come. */
+ALWAYS void look_ahead(attn_block *b, int n_lines) {
+    for (int i = 0; i < n_lines && b->at_row < b->n_ahead; i++) {
+        __builtin_prefetch(b->ahead[b->at_row] + b->at_byte);
+        b->at_byte += 64;
+        if (b->at_byte >= b->ahead_bytes[b->at_row & 1]) {
+            b->at_byte = 0;
+            b->at_row++;
+        }
     }
 }
 
 /* 16 rows of keys from column d on, transposed to out. */
 ALWAYS void load_columns(const lathe_kv_type type, const uint8_t *const *row, int64_t d, int64_t dk,
-                         float *out) {
+                         float *out, attn_block *b) {
     vf r[16];
     for (; d + 16 <= dk; d += 16) {
         for (int i = 0; i < 16; i++)
@@ -147,6 +150,7 @@ ALWAYS void load_columns(const lathe_kv_type type, const uint8_t *const *row, in
         vf_transpose(r);
         for (int i = 0; i < 16; i++)
             vf_store(out + (d + i) * BLOCK, r[i]);
+        look_ahead(b, 4);
     }
     if (d < dk) {
         for (int i = 0; i < 16; i++)
@@ -159,7 +163,8 @@ ALWAYS void load_columns(const lathe_kv_type type, const uint8_t *const *row, in
 
 /* Values of 16 bits are transposed in pairs, with half the shuffles. Returns how many columns that did; 0
  * where some half is infinite or NaN. */
-ALWAYS int64_t load_pairs(const lathe_kv_type type, const uint8_t *const *row, int64_t dk, float *out) {
+ALWAYS int64_t load_pairs(const lathe_kv_type type, const uint8_t *const *row, int64_t dk, float *out,
+                          attn_block *b) {
     vi guard = vi_set1(0);
     int64_t d = 0;
     for (; d + 32 <= dk; d += 32) {
@@ -175,6 +180,7 @@ ALWAYS int64_t load_pairs(const lathe_kv_type type, const uint8_t *const *row, i
             vf_store(out + (d + 2 * i + 1) * BLOCK,
                      type == LATHE_KV_F16 ? vf_high_f16(r[i]) : vf_high_bf16(r[i]));
         }
+        look_ahead(b, 8);
     }
     return type == LATHE_KV_F16 && vi_caught_f16(guard) ? 0 : d;
 }
@@ -183,9 +189,8 @@ ALWAYS void load_keys(const lathe_kv_type type, int64_t dk, attn_block *b) {
     for (int e0 = 0; e0 < BLOCK; e0 += 16) {
         int64_t d = 0;
         if (type == LATHE_KV_F16 || type == LATHE_KV_BF16)
-            d = load_pairs(type, b->k_row + e0, dk, b->k + e0);
-        load_columns(type, b->k_row + e0, d, dk, b->k + e0);
-        look_ahead(b, 8);
+            d = load_pairs(type, b->k_row + e0, dk, b->k + e0, b);
+        load_columns(type, b->k_row + e0, d, dk, b->k + e0, b);
     }
 }
 
@@ -334,7 +339,7 @@ static void find_mask(const attn_tile *tile, int64_t t, int64_t e0, int n, float
 /* --- Products ------------------------------------------------------------------------------------ */
 
 /* Scores of n queries with 16 * SCORE_LANES entries from e0 on. */
-ALWAYS void score_tile(const int n, const attn_block *b, int i0, int e0, int64_t dk) {
+ALWAYS void score_tile(const int n, attn_block *b, int i0, int e0, int64_t dk) {
     vf sum[SCORE_TILE][SCORE_LANES];
     const float *q[SCORE_TILE], *k = b->k + e0;
     for (int i = 0; i < n; i++) {
@@ -344,6 +349,8 @@ ALWAYS void score_tile(const int n, const attn_block *b, int i0, int e0, int64_t
     }
     for (int64_t d = 0; d < dk; d++, k += BLOCK) {
         vf key[SCORE_LANES];
+        if (d % 16 == 0)
+            look_ahead(b, 8);
         for (int j = 0; j < SCORE_LANES; j++)
             key[j] = vf_load(k + 16 * j);
         for (int i = 0; i < n; i++) {
@@ -357,7 +364,7 @@ ALWAYS void score_tile(const int n, const attn_block *b, int i0, int e0, int64_t
             vf_store(b->p[i0 + i] + e0 + 16 * j, sum[i][j]);
 }
 
-static void scores(const attn_block *b, int64_t dk) {
+static void scores(attn_block *b, int64_t dk) {
     for (int e0 = 0; e0 < b->n; e0 += 16 * SCORE_LANES) {
         int i = 0;
         for (; i + SCORE_TILE <= b->n_active; i += SCORE_TILE)
@@ -406,6 +413,8 @@ ALWAYS void value_tile(const bool in_cache, const int n, const int lanes, attn_b
     }
     for (int e = 0; e < b->n; e++, v += width) {
         vf value[VALUE_LANES];
+        if (e % 4 == 0)
+            look_ahead(b, 8);
         for (int j = 0; j < lanes; j++)
             value[j] = in_cache ? vf_half(b->v_row[e] + 2 * (d + 16 * j)) : vf_load(v + 16 * j);
         for (int i = 0; i < n; i++) {
@@ -567,7 +576,6 @@ static void attend_block(const attn_tile *t, attn_block *b, int64_t h, int64_t e
     set_rows(a, h, row, n, b);
     key_loaders[a->k_type](a->dk, b);
     scores(b, a->dk);
-    look_ahead(b, 2 * BLOCK);
     for (int64_t i = t->t0; i < t->t1; i++) {
         int how = sees(t, i, e0, n);
         if (how == SEES_SOME)
@@ -640,11 +648,12 @@ static void plan_ahead(const attn_tile *t, attn_block *b, int64_t h, int64_t e0,
     int64_t n_heads = t->h1 - t->h0, i0 = BLOCK * (h - t->h0) / n_heads,
             i1 = BLOCK * (h - t->h0 + 1) / n_heads;
     int32_t row[BLOCK];
-    b->n_ahead = 0;
+    b->n_ahead = b->at_row = 0;
+    b->at_byte = 0;
     if (e0 + BLOCK + i1 > e1)
         return;
     find_rows(a, h, e0 + BLOCK + i0, (int) (i1 - i0), row);
-    for (int64_t i = i1 - i0; i-- > 0;) {
+    for (int64_t i = 0; i < i1 - i0; i++) {
         b->ahead[b->n_ahead++] = a->k + (size_t) row[i] * a->k_row + (size_t) t->h0 * a->k_head;
         b->ahead[b->n_ahead++] = a->v + (size_t) row[i] * a->v_row + (size_t) t->h0 * a->v_head;
     }
@@ -681,7 +690,7 @@ static void attend_chunk(const attn_tile *t, attn_block *b, int64_t c, const att
             plan_ahead(t, b, h, e0, t->end);
             attend_block(t, b, h, e0, n_kv - e0 < BLOCK ? (int) (n_kv - e0) : BLOCK, state);
         }
-    b->n_ahead = 0;
+    b->n_ahead = b->at_row = 0;
     for (int64_t i = t->t0; i < t->t1; i++)
         if (t->view[i - t->t0].cut < c1)
             attend_list(t, b, i, c0, c1, state);
