@@ -197,7 +197,9 @@ typedef struct lathe_train_params {
     /** Without `init`; n_ctx, the tokens of a sequence, also with it. */
     int32_t n_layer, n_embd, n_head, n_head_kv, n_ff, n_ctx;
     bool tied;
-    int32_t rows, accum;       /**< sequences in a micro-batch; micro-batches in a step */
+    int32_t rows, accum; /**< sequences in a micro-batch; micro-batches in a step, of each process */
+    bool exact_reduce;   /**< sums of gradients in double in the order of the global micro-batches: the same
+                              bits for any number of processes */
     lathe_optim matrix, other; /**< hidden matrices; everything else */
     double lr, lr_other;       /**< peaks; lr_other 0: lr */
     /** [n_groups] before those two; the first that matches wins. Vectors and embeddings that a pattern for an
@@ -209,6 +211,9 @@ typedef struct lathe_train_params {
     double ema;  /**< 0: none */
     uint64_t seed;
     int32_t eval_every, save_every, keep;
+    int32_t patience; /**< stops after so many evaluations without a better one; 0: never */
+    double
+        stop_loss; /**< stops when the held-out loss (without one: a step's loss) is at most this; 0: never */
     double max_seconds; /**< saves and stops after so long; 0: never */
     int32_t n_threads;
     bool recompute;   /**< keep each layer's result only: a third more products, a fraction of the memory */
@@ -228,6 +233,7 @@ typedef struct lathe_train_result {
     int64_t step, n_params;
     double loss, eval_loss; /**< nats a token; NaN: never measured */
     double tokens_per_s;
+    int32_t rank;  /**< of this process; results are written by 0 */
     bool finished; /**< false: max_seconds came first */
 } lathe_train_result;
 
@@ -235,6 +241,12 @@ typedef struct lathe_train_result {
  * output/report.html. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_train_run(const lathe_train_params *params,
                                                        lathe_train_result *result, lathe_error *err);
+
+/** Of processes under mpirun (a build with MPI): this one's number, and its farewell before it ends. */
+LATHE_API int32_t lathe_train_rank(void);
+LATHE_API void lathe_train_end(void);
+/** Waits for the others; all leave with an error if one has one. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_train_agree(lathe_status status, lathe_error *err);
 
 /** What a run would do with a tensor. */
 typedef struct lathe_train_tensor {

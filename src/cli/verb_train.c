@@ -13,6 +13,7 @@ const char *const lathe_train_optimizers[] = {"sgd",  "signsgd", "lion", "adamw"
 const char *const lathe_train_schedules[] = {"constant", "cosine", "linear", "wsd", "wsd-linear", NULL};
 const char *const lathe_train_ns[] = {"jordan5", "you5", "polar5", "polar8", "cubic", "svd", NULL};
 static const char *const others[] = {"sgd", "signsgd", "lion", "adamw", NULL};
+static const char *const reduces[] = {"fast", "exact", NULL};
 static const char *const batch_names[] = {"batch-size", NULL};
 static const char *const family_names[] = {"arch", NULL};
 
@@ -184,6 +185,12 @@ static const lathe_option options[] = {
      .help = "threads"},
     COUNT("eval-every", eval_every, 0, 1e9, "50", "steps between evaluations", "run"),
     COUNT("save-every", save_every, 0, 1e9, "100", "steps between checkpoints", "run"),
+    COUNT("patience", patience, 0, 1e9, "0", "stop after so many evaluations without a better one; 0: never",
+          "run"),
+    NUMBER("stop-loss", stop_loss, 0, 1e9, "0", "stop when the held-out loss is at most this; 0: never",
+           "run"),
+    PICK("reduce", reduce, reduces, "fast",
+         "(mpirun) order of sums; exact: the same bits for any number of processes", "run"),
     {.name = "curvature",
      .group = "run",
      .arg = "every=N,...",
@@ -322,6 +329,9 @@ static lathe_train_params params_of(const train_args *a, train_watch *watch, lat
     p.n_threads = (int32_t) a->threads;
     p.resume = !a->fresh;
     p.recompute = a->recompute;
+    p.patience = (int32_t) a->patience;
+    p.stop_loss = a->stop_loss;
+    p.exact_reduce = a->reduce == 1;
     p.must_resume = a->resume;
     if (watch->curvature_every > 0 || watch->sample_every > 0) {
         p.observe = train_watch_observe;
@@ -462,7 +472,12 @@ static lathe_status train(train_args *a, lathe_train_texts_result *made, lathe_c
         return lathe_fail(err, LATHE_ERR_ARG, "--data and --output are needed");
     if (a->resume && a->fresh)
         return lathe_fail(err, LATHE_ERR_ARG, "--resume and --fresh contradict each other");
-    status = find_data(a, made, cli, err);
+    bool first = lathe_train_rank() == 0; /* who makes the token files; the others find them */
+    if (first)
+        status = find_data(a, made, cli, err);
+    status = lathe_train_agree(status, err);
+    if (!first && status == LATHE_OK)
+        status = find_data(a, made, cli, err);
     if (status != LATHE_OK)
         return status;
     train_watch watch = {.cli = cli, .threads = (int32_t) a->threads, .folder = a->output};
@@ -478,7 +493,7 @@ static lathe_status train(train_args *a, lathe_train_texts_result *made, lathe_c
     lathe_train_result r;
     status = lathe_train_run(&p, &r, err);
     train_watch_free(&watch);
-    if (status == LATHE_OK)
+    if (status == LATHE_OK && r.rank == 0)
         show(a, &r, cli);
     return status;
 }
@@ -487,6 +502,10 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     if (cli->n_positional != 0)
         return lathe_fail(err, LATHE_ERR_ARG, "unexpected argument '%s'; want options only",
                           cli->positional[0]);
+    if (lathe_train_rank() > 0) { /* one process talks */
+        cli->progress = (lathe_progress){0};
+        cli->json_printed = true;
+    }
     train_args *a = malloc(sizeof *a);
     lathe_train_texts_result *made = malloc(sizeof *made);
     lathe_status status =
@@ -497,6 +516,7 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     }
     free(a);
     free(made);
+    lathe_train_end();
     return status;
 }
 

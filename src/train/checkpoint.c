@@ -8,10 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "model/gguf_write.h"
 #include "model/synth.h"
 
@@ -74,6 +76,9 @@ static lathe_status write_state(const char *path, const lathe_checkpoint *c, con
     lathe_gguf_put_int(w, "lathe.train.step", LATHE_GGUF_I64, c->step);
     lathe_gguf_put_int(w, "lathe.train.tokens", LATHE_GGUF_I64, c->tokens);
     lathe_gguf_put_f64(w, "lathe.train.best", isfinite(c->best) ? c->best : 1e300);
+    lathe_gguf_put_f64(w, "lathe.train.best_kept", isfinite(c->best_kept) ? c->best_kept : 1e300);
+    lathe_gguf_put_int(w, "lathe.train.best_step", LATHE_GGUF_I64, c->best_step);
+    lathe_gguf_put_int(w, "lathe.train.stale", LATHE_GGUF_I64, c->stale);
     lathe_gguf_put_text(w, "lathe.train.settings", c->settings);
     for (size_t i = 0; i < n; i++)
         if (c->state_size[i] > 0)
@@ -187,6 +192,28 @@ static lathe_status name_of(char *out, const char *folder, int64_t step, const c
     return path_in(out, folder, name, err);
 }
 
+/* Before anything is written: a checkpoint that cannot be whole is not begun. */
+static lathe_status enough_space(const char *folder, const lathe_checkpoint *c, const lathe_net *net,
+                                 lathe_error *err) {
+    struct statvfs fs;
+    uint64_t wanted = 1 << 16;
+    for (size_t i = 0; i < lathe_net_n_tensors(net); i++)
+        wanted += ((uint64_t) lathe_net_size(net, i) * (c->average != NULL ? 2 : 1) + c->state_size[i]) *
+                  sizeof(float);
+    if (statvfs(folder, &fs) != 0)
+        return LATHE_OK; /* what cannot be asked is found out by writing */
+    uint64_t left = (uint64_t) fs.f_bavail * fs.f_frsize;
+    char a[32], b[32];
+    if (left >= wanted)
+        return LATHE_OK;
+    lathe_format_bytes((int64_t) wanted, a, sizeof a);
+    lathe_format_bytes((int64_t) left, b, sizeof b);
+    return lathe_fail(err, LATHE_ERR_IO,
+                      "%s: the disk is full: the checkpoint of step %lld needs %s, %s are free; the one "
+                      "before it is kept",
+                      folder, (long long) c->step, a, b);
+}
+
 lathe_status lathe_checkpoint_save(const char *folder, lathe_checkpoint *c, const lathe_desc *desc,
                                    const lathe_net *net, const char *name, const char *tokenizer,
                                    int32_t keep, lathe_error *err) {
@@ -198,7 +225,11 @@ lathe_status lathe_checkpoint_save(const char *folder, lathe_checkpoint *c, cons
         return status;
     remove_checkpoint(work);
     remove_checkpoint(final);
-    status = lathe_folder_make(work, err);
+    status = enough_space(folder, c, net, err);
+    if (status == LATHE_OK)
+        status = lathe_folder_make(work, err);
+    if (status != LATHE_OK)
+        return status;
     size_t n = lathe_net_n_tensors(net);
     float **values = malloc((n + 1) * sizeof *values);
     if (values == NULL)
@@ -223,14 +254,20 @@ lathe_status lathe_checkpoint_save(const char *folder, lathe_checkpoint *c, cons
         return status;
     }
     sync_folder(folder);
+    if (name_of(path, folder, c->step, "\n", err) == LATHE_OK) {
+        const char *line =
+            path + strlen(folder) + 1; /* `latest` holds the folder's name, for people and scripts */
+        if (path_in(work, folder, "latest", err) == LATHE_OK)
+            status = lathe_file_write(work, line, strlen(line), err);
+    }
     c->saved = c->step;
     int64_t *steps = malloc(CHECKPOINTS_MAX * sizeof *steps);
     size_t found = steps != NULL ? list(folder, steps) : 0;
     for (size_t i = 0; i + (size_t) (keep < 1 ? 1 : keep) < found; i++)
-        if (name_of(path, folder, steps[i], "", NULL) == LATHE_OK)
+        if (steps[i] != c->best_step && name_of(path, folder, steps[i], "", NULL) == LATHE_OK)
             remove_checkpoint(path);
     free(steps);
-    return LATHE_OK;
+    return status;
 }
 
 /* --- Reading ------------------------------------------------------------------------------------------ */
@@ -283,6 +320,15 @@ static lathe_status load_from(const char *folder, lathe_checkpoint *c, lathe_net
     if (status == LATHE_OK)
         status =
             lathe_gguf_real(state, "lathe.train.best", LATHE_GGUF_REQUIRED, -1e300, 1e300, &c->best, err);
+    if (status == LATHE_OK)
+        status = lathe_gguf_real(state, "lathe.train.best_kept", LATHE_GGUF_OPTIONAL, -1e300, 1e300,
+                                 &c->best_kept, err);
+    if (status == LATHE_OK)
+        status = lathe_gguf_int(state, "lathe.train.best_step", LATHE_GGUF_OPTIONAL, 0, INT64_MAX,
+                                &c->best_step, err);
+    if (status == LATHE_OK)
+        status =
+            lathe_gguf_int(state, "lathe.train.stale", LATHE_GGUF_OPTIONAL, 0, INT64_MAX, &c->stale, err);
     for (size_t i = 0; status == LATHE_OK && i < n; i++) {
         const char *name = lathe_net_tensor(net, i)->name;
         size_t size = (size_t) lathe_net_size(net, i);

@@ -9,7 +9,10 @@
 /* What is saved besides the weights. */
 typedef struct lathe_checkpoint {
     int64_t step, tokens;
-    int64_t saved;      /* step of the newest checkpoint on the disk; 0: none */
+    int64_t saved;    /* step of the newest checkpoint on the disk; 0: none */
+    double best_kept; /* that of the best checkpoint on the disk, and its step (0: none), which is kept */
+    int64_t best_step;
+    int64_t stale;      /* evaluations since the best one */
     double best;        /* lowest evaluation loss; HUGE_VAL: none */
     char *settings;     /* lines "name=value" */
     float **state;      /* [n] of lathe_net_n_tensors; NULL where state_size is 0 */

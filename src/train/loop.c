@@ -29,7 +29,7 @@ static lathe_status trim_metrics(const char *path, int64_t step, lathe_error *er
 
 typedef struct row {
     int64_t step;
-    double loss, lr, norm, rate, seconds, eval_loss;
+    double loss, lr, norm, rate, seconds, eval_loss, ema_eval_loss;
 } row;
 
 static lathe_status log_row(FILE *f, const lathe_run *r, const row *m, lathe_error *err) {
@@ -44,6 +44,8 @@ static lathe_status log_row(FILE *f, const lathe_run *r, const row *m, lathe_err
         fprintf(f, ", \"kl\": %.9g", r->kl);
     if (isfinite(m->eval_loss))
         fprintf(f, ", \"eval_loss\": %.9g", m->eval_loss);
+    if (isfinite(m->ema_eval_loss))
+        fprintf(f, ", \"ema_eval_loss\": %.9g", m->ema_eval_loss);
     if (r->fields != NULL)
         fputs(r->fields, f);
     fprintf(f, "}\n");
@@ -52,86 +54,156 @@ static lathe_status log_row(FILE *f, const lathe_run *r, const row *m, lathe_err
                : lathe_fail(err, LATHE_ERR_IO, "metrics.jsonl cannot be written: is the disk full?");
 }
 
+/* Evaluates, and counts the evaluations since the best one. */
+static lathe_status judge(lathe_run *r, row *m, lathe_error *err) {
+    lathe_status status = lathe_run_evaluate(r, &m->eval_loss, err);
+    if (status == LATHE_OK && r->at.average != NULL)
+        status = lathe_run_evaluate_average(r, &m->ema_eval_loss, err);
+    if (status != LATHE_OK)
+        return status;
+    r->eval_loss = m->eval_loss;
+    r->at.stale = m->eval_loss < r->at.best ? 0 : r->at.stale + 1;
+    r->at.best = fmin(r->at.best, m->eval_loss);
+    return LATHE_OK;
+}
+
+/* Writes a checkpoint; every process learns whether it is there. */
+static lathe_status save(lathe_run *r, const row *m, lathe_error *err) {
+    const lathe_train_params *p = r->p;
+    lathe_status status = LATHE_OK;
+    if (isfinite(m->eval_loss) && !(m->eval_loss > r->at.best_kept)) {
+        r->at.best_kept = m->eval_loss;
+        r->at.best_step = m->step;
+    }
+    if (lathe_comm_rank(r->comm) == 0)
+        status = lathe_checkpoint_save(p->output, &r->at, &r->desc, r->net, p->name, lathe_run_tokenizer(r),
+                                       p->keep, err);
+    return lathe_comm_agree(r->comm, status, err);
+}
+
+/* Why the run ends at this step. */
+typedef struct ending {
+    bool last, late, stop, good, stale;
+} ending;
+
+static ending look_for_end(lathe_run *r, const row *m, lathe_error *err) {
+    const lathe_train_params *p = r->p;
+    double flags[2] = {0};
+    if (lathe_comm_rank(r->comm) == 0) { /* one clock, one terminal */
+        flags[0] = p->max_seconds > 0 && m->seconds > p->max_seconds;
+        flags[1] = lathe_progress_step(&p->progress, "training", (double) m->step, (double) p->schedule.total,
+                                       err) != LATHE_OK;
+    }
+    lathe_comm_sum_double(r->comm, flags, 2);
+    return (ending){.last = m->step == p->schedule.total, .late = flags[0] > 0, .stop = flags[1] > 0};
+}
+
 static lathe_status loop(lathe_run *r, FILE *metrics, lathe_train_result *result, lathe_error *err) {
     const lathe_train_params *p = r->p;
     double start = lathe_now();
-    int64_t first = r->at.step, per_step = (int64_t) p->rows * p->n_ctx * p->accum;
+    int64_t first = r->at.step,
+            per_step = (int64_t) p->rows * p->n_ctx * p->accum * (int64_t) lathe_comm_size(r->comm);
     lathe_status status = LATHE_OK;
-    result->finished = true;
+    ending end = {.last = r->at.step >= p->schedule.total};
     for (int64_t t = r->at.step + 1; t <= p->schedule.total && status == LATHE_OK; t++) {
-        double norm = 0, before = lathe_now();
-        row m = {.step = t, .eval_loss = NAN};
+        double before = lathe_now();
+        row m = {.step = t, .eval_loss = NAN, .ema_eval_loss = NAN};
         lathe_run_before(r, t);
-        status = lathe_run_step(r, t, &m.loss, &norm, err);
+        status = lathe_run_step(r, t, &m.loss, &m.norm, err);
         if (status != LATHE_OK)
             break;
         r->at.step = t;
         r->at.tokens += per_step;
         m.lr = p->lr * lathe_schedule_at(&p->schedule, t);
-        m.norm = norm;
         m.rate = (double) per_step / (lathe_now() - before);
         m.seconds = lathe_now() - start;
-        bool last = t == p->schedule.total, late = p->max_seconds > 0 && m.seconds > p->max_seconds;
-        bool stop = lathe_progress_step(&p->progress, "training", (double) t, (double) p->schedule.total,
-                                        err) != LATHE_OK;
-        if (r->eval_data != NULL && (last || late || (p->eval_every > 0 && t % p->eval_every == 0))) {
-            status = lathe_run_evaluate(r, &m.eval_loss, err);
-            r->eval_loss = m.eval_loss;
-            r->at.best = fmin(r->at.best, m.eval_loss);
-        }
+        end = look_for_end(r, &m, err);
+        if (r->eval_data != NULL && (end.last || end.late || (p->eval_every > 0 && t % p->eval_every == 0)))
+            status = judge(r, &m, err);
+        double reached = r->eval_data != NULL ? m.eval_loss : m.loss;
+        end.good = p->stop_loss > 0 && isfinite(reached) && reached <= p->stop_loss;
+        end.stale = p->patience > 0 && isfinite(m.eval_loss) && r->at.stale >= p->patience;
         if (status == LATHE_OK)
             status = lathe_run_after(r, t, err);
-        if (status == LATHE_OK)
+        if (status == LATHE_OK && metrics != NULL)
             status = log_row(metrics, r, &m, err);
         result->loss = m.loss;
-        if (status == LATHE_OK && (last || late || stop || (p->save_every > 0 && t % p->save_every == 0)))
-            status = lathe_checkpoint_save(p->output, &r->at, &r->desc, r->net, p->name,
-                                           lathe_run_tokenizer(r), p->keep, err);
-        if (stop && status == LATHE_OK)
+        bool over = end.last || end.late || end.stop || end.good || end.stale;
+        if (status == LATHE_OK && (over || (p->save_every > 0 && t % p->save_every == 0)))
+            status = save(r, &m, err);
+        if (end.stop && status == LATHE_OK)
             status = lathe_fail(err, LATHE_ERR_CANCELLED, "stopped after step %lld; the checkpoint is saved",
                                 (long long) t);
-        if (late) {
-            result->finished = last;
+        if (over)
             break;
-        }
     }
+    if (end.stale && status == LATHE_OK)
+        lathe_log(&p->logger, LATHE_LOG_INFO,
+                  "%d evaluations without a better one: stopped at step %lld; best %.4f", p->patience,
+                  (long long) r->at.step, r->at.best);
     double spent = lathe_now() - start;
+    result->finished = end.last || end.good || end.stale;
     result->step = r->at.step;
     result->tokens_per_s = spent > 0 ? (double) ((r->at.step - first) * per_step) / spent : 0;
     result->eval_loss = r->eval_loss;
     return status;
 }
 
+/* model.gguf and report.html. */
+static lathe_status write_results(lathe_run *r, lathe_error *err) {
+    char path[4096];
+    float **values = malloc((r->n + 1) * sizeof *values);
+    for (size_t i = 0; values != NULL && i < r->n; i++)
+        values[i] = r->at.average != NULL ? r->at.average[i] : lathe_net_weights(r->net, i);
+    snprintf(path, sizeof path, "%s/model.gguf", r->p->output);
+    lathe_status status = values == NULL ? lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory", path)
+                                         : lathe_model_write(path, &r->desc, r->net, values, r->p->name,
+                                                             lathe_run_tokenizer(r), err);
+    free(values);
+    return status == LATHE_OK ? lathe_run_report(r, err) : status;
+}
+
 lathe_status lathe_train_run(const lathe_train_params *params, lathe_train_result *result, lathe_error *err) {
     lathe_run r = {.p = params, .eval_loss = NAN};
     *result = (lathe_train_result){.loss = NAN, .eval_loss = NAN};
-    lathe_status status = lathe_run_open(&r, err);
+    lathe_status status = lathe_comm_open(&r.comm, err);
+    bool writes = lathe_comm_rank(r.comm) == 0;
+    if (status == LATHE_OK)
+        status = lathe_comm_agree(r.comm, lathe_run_open(&r, err), err);
     char path[4096];
     FILE *metrics = NULL;
-    if (status == LATHE_OK) {
+    if (status == LATHE_OK && writes) {
         snprintf(path, sizeof path, "%s/metrics.jsonl", params->output);
         status = trim_metrics(path, r.at.step, err);
         if (status == LATHE_OK && (metrics = fopen(path, "a")) == NULL)
             status = lathe_fail(err, LATHE_ERR_IO, "%s: cannot be written", path);
     }
+    status = lathe_comm_agree(r.comm, status, err);
     if (status == LATHE_OK) {
         result->n_params = lathe_desc_n_params(&r.desc);
+        result->rank = lathe_comm_rank(r.comm);
         status = loop(&r, metrics, result, err);
     }
     if (metrics != NULL)
         fclose(metrics);
-    if (status == LATHE_OK) {
-        float **values = malloc((r.n + 1) * sizeof *values);
-        for (size_t i = 0; values != NULL && i < r.n; i++)
-            values[i] = r.at.average != NULL ? r.at.average[i] : lathe_net_weights(r.net, i);
-        snprintf(path, sizeof path, "%s/model.gguf", params->output);
-        status = values == NULL ? lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory", path)
-                                : lathe_model_write(path, &r.desc, r.net, values, params->name,
-                                                    lathe_run_tokenizer(&r), err);
-        free(values);
-    }
-    if (status == LATHE_OK)
-        status = lathe_run_report(&r, err);
+    if (status == LATHE_OK && writes)
+        status = write_results(&r, err);
+    status = lathe_comm_agree(r.comm, status, err);
     lathe_run_close(&r);
     return status;
+}
+
+void lathe_train_end(void) {
+    lathe_comm_close(NULL);
+}
+
+int32_t lathe_train_rank(void) {
+    lathe_comm *comm;
+    return lathe_comm_open(&comm, NULL) == LATHE_OK ? lathe_comm_rank(comm) : 0;
+}
+
+lathe_status lathe_train_agree(lathe_status status, lathe_error *err) {
+    lathe_comm *comm;
+    lathe_status opened = lathe_comm_open(&comm, err);
+    return opened == LATHE_OK ? lathe_comm_agree(comm, status, err) : opened;
 }

@@ -3,6 +3,7 @@
 #define LATHE_TRAIN_RUN_H
 
 #include "train/checkpoint.h"
+#include "train/comm.h"
 #include "train/net.h"
 
 struct lathe_gguf;
@@ -29,6 +30,8 @@ typedef struct lathe_run {
     float **sums;              /* [n] memory for them; NULL: one micro-batch */
     int32_t *batch;            /* [rows][ctx + 1] */
     size_t n;
+    lathe_comm *comm; /* NULL: alone */
+    double *exact;    /* [largest tensor ...] sums in double; NULL: --reduce fast */
     double eval_loss, kl;
     float **before;    /* [n] weights before an observed step; NULL: no observer */
     int32_t *observed; /* its whole batch */
@@ -61,6 +64,8 @@ void lathe_run_before(lathe_run *r, int64_t t);
 LATHE_NODISCARD lathe_status lathe_run_after(lathe_run *r, int64_t t, lathe_error *err);
 /* Mean loss over windows spread evenly over the evaluation file. */
 LATHE_NODISCARD lathe_status lathe_run_evaluate(lathe_run *r, double *loss, lathe_error *err);
+/* The same with the averaged weights. */
+LATHE_NODISCARD lathe_status lathe_run_evaluate_average(lathe_run *r, double *loss, lathe_error *err);
 
 /* --- report.c --------------------------------------------------------------------------------------- */
 

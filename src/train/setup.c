@@ -54,6 +54,10 @@ static lathe_status write_settings(lathe_run *r, lathe_error *err) {
         p->family, p->n_layer, p->n_embd, p->n_head, p->n_head_kv, p->n_ff, p->n_ctx, p->tied, p->rows,
         p->accum, (unsigned long long) p->seed, (unsigned long long) lathe_tokens_count(r->data),
         lathe_optim_name(p->matrix.kind), lathe_optim_name(p->other.kind), p->clip, p->ema);
+    if (status == LATHE_OK && lathe_comm_size(r->comm) > 1)
+        status = lathe_buf_printf(&b, err, "processes=%d\n", lathe_comm_size(r->comm));
+    if (status == LATHE_OK && p->exact_reduce)
+        status = lathe_buf_printf(&b, err, "reduce=exact\n");
     if (status == LATHE_OK && p->shape != NULL)
         status = lathe_buf_printf(&b, err, "shape=%s\n", p->shape);
     if (status == LATHE_OK && p->init != NULL)
@@ -75,7 +79,8 @@ static lathe_status write_settings(lathe_run *r, lathe_error *err) {
     return status;
 }
 
-static lathe_status check(const lathe_train_params *p, lathe_error *err) {
+static lathe_status check(const lathe_run *r, lathe_error *err) {
+    const lathe_train_params *p = r->p;
     if (p->data == NULL || p->output == NULL)
         return lathe_fail(err, LATHE_ERR_ARG, "training needs a token file and a folder for the run");
     if (p->rows < 1 || p->accum < 1 || p->accum > 65536 || p->n_threads < 1 || p->schedule.total < 1 ||
@@ -89,6 +94,8 @@ static lathe_status check(const lathe_train_params *p, lathe_error *err) {
         return lathe_fail(
             err, LATHE_ERR_ARG,
             "the teacher's share must be in [0, 1], the z-loss not negative and label smoothing in [0, 1)");
+    if (p->observe != NULL && lathe_comm_size(r->comm) > 1)
+        return lathe_fail(err, LATHE_ERR_UNSUPPORTED, "curvature during training takes one process");
     lathe_status status = lathe_optim_check(&p->matrix, err);
     if (status == LATHE_OK)
         status = lathe_optim_check(&p->other, err);
@@ -195,7 +202,7 @@ static lathe_status open_teacher(lathe_run *r, lathe_error *err) {
 
 lathe_status lathe_run_open(lathe_run *r, lathe_error *err) {
     const lathe_train_params *p = r->p;
-    lathe_status status = check(p, err);
+    lathe_status status = check(r, err);
     if (status == LATHE_OK)
         status = lathe_tokens_open(p->data, 0, &r->data, err);
     if (status == LATHE_OK && p->eval_data != NULL)
@@ -225,7 +232,7 @@ lathe_status lathe_run_open(lathe_run *r, lathe_error *err) {
             status = same_tokenizer(r, g, err);
         lathe_gguf_close(g);
     }
-    if (status == LATHE_OK && !r->listing)
+    if (status == LATHE_OK && !r->listing && lathe_comm_rank(r->comm) == 0)
         status = lathe_folder_make(p->output, err);
     if (status == LATHE_OK)
         status = write_settings(r, err);
@@ -235,14 +242,18 @@ lathe_status lathe_run_open(lathe_run *r, lathe_error *err) {
         return status;
     r->n = lathe_net_n_tensors(r->net);
     r->sums = p->accum > 1 ? calloc(r->n, sizeof(float *)) : NULL;
-    r->at.best = HUGE_VAL;
+    r->at.best = r->at.best_kept = HUGE_VAL;
     r->at.state = calloc(r->n, sizeof(float *));
     r->at.state_size = calloc(r->n, sizeof(size_t));
     r->at.average = p->ema > 0 ? calloc(r->n, sizeof(float *)) : NULL;
     r->grads = calloc(r->n, sizeof(float *));
     r->batch = malloc((size_t) p->rows * ((size_t) p->n_ctx + 1) * sizeof *r->batch);
-    bool ok = r->at.state && r->at.state_size && r->grads && r->batch && (r->sums || p->accum == 1) &&
-              (r->at.average || p->ema <= 0);
+    size_t n_all = 0;
+    for (size_t i = 0; i < r->n; i++)
+        n_all += (size_t) lathe_net_size(r->net, i);
+    r->exact = p->exact_reduce ? malloc(n_all * sizeof *r->exact) : NULL;
+    bool ok = (r->exact || !p->exact_reduce) && r->at.state && r->at.state_size && r->grads && r->batch &&
+              (r->sums || p->accum == 1) && (r->at.average || p->ema <= 0);
     for (size_t i = 0; ok && i < r->n; i++) {
         const lathe_run_tensor *t = &r->tensors[i];
         int64_t size = lathe_net_size(r->net, i);
@@ -294,6 +305,7 @@ void lathe_run_close(lathe_run *r) {
     free(r->grads);
     free(r->sums);
     free(r->tensors);
+    free(r->exact);
     free(r->before);
     free(r->observed);
     free(r->fields);

@@ -27,6 +27,7 @@ static void read_batch(lathe_run *r, int64_t t, int32_t a) {
     uint64_t n = lathe_tokens_count(r->data);
     for (int32_t j = 0; j < p->rows; j++) {
         uint64_t index = (uint64_t) t * (uint64_t) p->accum + (uint64_t) a;
+        index = index * (uint64_t) lathe_comm_size(r->comm) + (uint64_t) lathe_comm_rank(r->comm);
         index = index * (uint64_t) p->rows + (uint64_t) j;
         uint64_t at = lathe_window_at(p->seed, n, p->n_ctx, index);
         lathe_tokens_read(r->data, at, p->n_ctx + 1, r->batch + (size_t) j * ((size_t) p->n_ctx + 1));
@@ -51,35 +52,69 @@ static lathe_status not_finite(lathe_run *r, int64_t t, int32_t a, double loss, 
                       (long long) t, a, loss, where, last_good(r, good, sizeof good));
 }
 
-/* Sums over the micro-batches of step t, from 1, into r->grads; *counted targets. */
-static lathe_status gather(lathe_run *r, int64_t t, double *loss, double *counted, lathe_error *err) {
-    double ce = 0, kl = 0;
-    *counted = 0;
-    for (int32_t a = 0; a < r->p->accum; a++) {
-        double part;
-        read_batch(r, t - 1, a);
-        lathe_status status = teach(r, err);
-        if (status == LATHE_OK)
-            status = lathe_net_gradients(r->net, r->batch, &part, err);
-        if (status != LATHE_OK)
-            return status;
-        if (!isfinite(part))
-            return not_finite(r, t, a, part, err);
-        lathe_net_sums sums = lathe_net_last(r->net);
-        ce += sums.ce;
-        kl += sums.kl;
-        *counted += sums.counted;
-        for (size_t i = 0; i < r->n; i++) {
-            float *g = lathe_net_gradient_mutable(r->net, i);
-            int64_t n = lathe_net_size(r->net, i);
-            if (r->sums == NULL)
-                r->grads[i] = g;
-            for (int64_t k = 0; k < n && r->sums != NULL; k++)
-                r->grads[i][k] = (a == 0 ? 0 : r->grads[i][k]) + g[k];
+/* One micro-batch's gradients into r->grads. */
+static lathe_status micro_batch(lathe_run *r, int64_t t, int32_t a, double sums[3], lathe_error *err) {
+    double part = 0;
+    read_batch(r, t - 1, a);
+    lathe_status status = teach(r, err);
+    if (status == LATHE_OK)
+        status = lathe_net_gradients(r->net, r->batch, &part, err);
+    if (status == LATHE_OK && !isfinite(part))
+        status = not_finite(r, t, a, part, err);
+    if (r->exact != NULL || a + 1 == r->p->accum) /* before the processes wait for each other */
+        status = lathe_comm_agree(r->comm, status, err);
+    if (status != LATHE_OK)
+        return status;
+    lathe_net_sums one = lathe_net_last(r->net);
+    sums[0] += one.ce;
+    sums[1] += one.kl;
+    sums[2] += one.counted;
+    double *exact = r->exact;
+    for (size_t i = 0; i < r->n && status == LATHE_OK; i++) {
+        float *g = lathe_net_gradient_mutable(r->net, i);
+        int64_t n = lathe_net_size(r->net, i);
+        if (exact != NULL) {
+            for (int64_t k = 0; k < n && a == 0; k++)
+                exact[k] = 0;
+            status = lathe_comm_add(r->comm, g, n, exact, err);
+            exact += n;
+            continue;
         }
+        if (r->sums == NULL)
+            r->grads[i] = g;
+        for (int64_t k = 0; k < n && r->sums != NULL; k++)
+            r->grads[i][k] = (a == 0 ? 0 : r->grads[i][k]) + g[k];
     }
-    *loss = ce / fmax(1, *counted);
-    r->kl = kl / fmax(1, *counted);
+    return status;
+}
+
+/* Sums over all micro-batches of step t, from 1, of all processes; *counted targets. */
+static lathe_status gather(lathe_run *r, int64_t t, double *loss, double *counted, lathe_error *err) {
+    double sums[3] = {0};
+    lathe_status status = LATHE_OK;
+    for (int32_t a = 0; a < r->p->accum && status == LATHE_OK; a++) {
+        status = micro_batch(r, t, a, sums, err);
+        if (status != LATHE_OK && r->exact == NULL && a + 1 < r->p->accum)
+            return lathe_comm_agree(r->comm, status, err); /* the others learn of it at the end of theirs */
+    }
+    double *exact = r->exact;
+    for (size_t i = 0; i < r->n && status == LATHE_OK; i++) {
+        int64_t n = lathe_net_size(r->net, i);
+        if (exact == NULL) {
+            status = lathe_comm_sum(r->comm, r->grads[i], n, err);
+            continue;
+        }
+        if (r->sums == NULL)
+            r->grads[i] = lathe_net_gradient_mutable(r->net, i);
+        status = lathe_comm_collect(r->comm, exact, n, r->grads[i], err);
+        exact += n;
+    }
+    if (status != LATHE_OK)
+        return status;
+    lathe_comm_sum_double(r->comm, sums, 3);
+    *counted = sums[2];
+    *loss = sums[0] / fmax(1, *counted);
+    r->kl = sums[1] / fmax(1, *counted);
     return LATHE_OK;
 }
 
@@ -226,7 +261,8 @@ lathe_status lathe_run_evaluate(lathe_run *r, double *loss, lathe_error *err) {
                           p->rows, p->n_ctx);
     uint64_t taken = batches < EVAL_BATCHES ? batches : EVAL_BATCHES;
     double sum = 0;
-    for (uint64_t b = 0; b < taken; b++) {
+    for (uint64_t b = (uint64_t) lathe_comm_rank(r->comm); b < taken;
+         b += (uint64_t) lathe_comm_size(r->comm)) {
         for (uint64_t j = 0; j < (uint64_t) p->rows; j++) {
             uint64_t i = b * (uint64_t) p->rows + j;
             lathe_tokens_read(r->eval_data, i * windows / (taken * (uint64_t) p->rows) * width, p->n_ctx + 1,
@@ -238,6 +274,24 @@ lathe_status lathe_run_evaluate(lathe_run *r, double *loss, lathe_error *err) {
             return status;
         sum += part;
     }
+    lathe_comm_sum_double(r->comm, &sum, 1);
     *loss = sum / (double) taken;
     return LATHE_OK;
+}
+
+lathe_status lathe_run_evaluate_average(lathe_run *r, double *loss, lathe_error *err) {
+    lathe_status status = LATHE_OK;
+    for (int pass = 0; pass < 2; pass++) { /* swapped in, and out again */
+        for (size_t i = 0; i < r->n; i++) {
+            float *w = lathe_net_weights(r->net, i), *e = r->at.average[i];
+            for (int64_t k = 0; k < lathe_net_size(r->net, i); k++) {
+                float x = w[k];
+                w[k] = e[k];
+                e[k] = x;
+            }
+        }
+        if (pass == 0)
+            status = lathe_run_evaluate(r, loss, err);
+    }
+    return status;
 }
