@@ -125,6 +125,24 @@ typedef struct lathe_spectrum {
 LATHE_API LATHE_NODISCARD lathe_status lathe_probe_spectrum(const float *w, int64_t rows, int64_t cols,
                                                             lathe_spectrum *out, lathe_error *err);
 
+/** One matrix of a model. */
+typedef struct lathe_spectrum_row {
+    const char *name;
+    int32_t layer; /**< -1: of none */
+    int64_t rows, cols;
+    lathe_spectrum spectrum;
+    bool has_other;
+    lathe_spectrum other, update; /**< of another file, and of the difference (n 0: there is none) */
+    bool rounded;                 /**< weights of another type than f32 were converted */
+} lathe_spectrum_row;
+
+/** Every matrix of a model file, then W_O W_V of each layer as the mean over its heads.
+ * @param other  another file of the same shapes; NULL: none */
+LATHE_API LATHE_NODISCARD lathe_status
+lathe_probe_spectra(const char *path, const char *other, const lathe_progress *progress,
+                    lathe_status (*see)(void *user, const lathe_spectrum_row *row, lathe_error *err),
+                    void *user, lathe_error *err);
+
 #ifdef __cplusplus
 }
 #endif

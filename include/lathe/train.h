@@ -191,6 +191,8 @@ typedef struct lathe_train_params {
     double distill_weight;  /**< share w of the teacher: (1 - w) CE + w KL(teacher || model) */
     double z_loss;          /**< weight of the squared log-partition; 0: none */
     double label_smoothing; /**< in [0, 1) */
+    double dropout;         /**< of residual branches, in [0, 1) */
+    int64_t dropout_from;   /**< first step with it */
     const char *family;
     const char *shape; /**< "1M", "10M", ...: what the numbers below, where 0, are taken from; NULL: none */
     const char *name;  /**< general.name; NULL: none */
@@ -241,6 +243,16 @@ typedef struct lathe_train_result {
  * output/report.html. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_train_run(const lathe_train_params *params,
                                                        lathe_train_result *result, lathe_error *err);
+
+/** What a run would need, from three steps of it; nothing is written. */
+typedef struct lathe_train_plan {
+    int64_t n_params, n_tokens;   /**< parameters; tokens of the whole run */
+    size_t model_bytes;           /**< weights, inputs, and the graphs' values */
+    size_t state_bytes;           /**< optimiser states, sums, averages */
+    double tokens_per_s, seconds; /**< measured; of the whole run */
+} lathe_train_plan;
+LATHE_API LATHE_NODISCARD lathe_status lathe_train_measure(const lathe_train_params *params,
+                                                           lathe_train_plan *plan, lathe_error *err);
 
 /** Of processes under mpirun (a build with MPI): this one's number, and its farewell before it ends. */
 LATHE_API int32_t lathe_train_rank(void);

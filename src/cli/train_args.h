@@ -12,11 +12,11 @@ typedef struct train_args {
     const char *data, *eval, *tokenizer, *output, *init, *distill, *family, *shape, *name, *separator,
         *repeats, *curvature;
     int64_t layers, embd, heads, heads_kv, ff, ctx, batch, accum, steps, warmup, seed, eval_every, save_every,
-        keep, threads, vocab, patience;
+        keep, threads, vocab, patience, dropout_from;
     int32_t optimizer, other, schedule, ns, muon, reduce;
     double lr, lr_other, weight_decay, decay, clip, ema, max_time, distill_weight, z_loss, label_smoothing,
-        hold_out, stop_loss;
-    bool untied, fresh, resume, original_scale, list_groups, recompute;
+        hold_out, stop_loss, dropout;
+    bool untied, fresh, resume, original_scale, list_groups, recompute, dry_run;
     /* Given by a flag or at the top of the file: these win over the sections. */
     struct {
         bool data, eval, tokenizer, init, family, shape, name, separator, layers, embd, heads, heads_kv, ff,

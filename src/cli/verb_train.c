@@ -230,6 +230,11 @@ static const lathe_option options[] = {
      .choices = lathe_train_schedules,
      .default_text = "wsd",
      .help = "of the learning rate"},
+    {.name = "dry-run",
+     .group = "run",
+     .kind = LATHE_OPTION_FLAG,
+     AT(dry_run),
+     .help = "three steps: parameters, memory, tokens a second, hours; nothing is written but token files"},
     {.name = "list-groups",
      .group = "optimiser",
      .kind = LATHE_OPTION_FLAG,
@@ -238,6 +243,9 @@ static const lathe_option options[] = {
     COUNT_S("warmup", warmup, 0, 1e9, "50", "steps of linear rise", "optimiser"),
     NUMBER("decay", decay, 0, 1, "0.3", "share of the steps in which wsd falls", "optimiser"),
     NUMBER_S("clip", clip, 0, 1e9, "1", "of the global gradient norm; 0: none", "optimiser"),
+    NUMBER("dropout", dropout, 0, 0.99, "0", "share of what residual branches add that a step does without",
+           "objective"),
+    COUNT("dropout-from", dropout_from, 0, 1e12, "0", "first step with dropout", "objective"),
     PATH("distill", distill, "GGUF of a teacher with the same vocabulary", "objective"),
     NUMBER("distill-weight", distill_weight, 0, 1, "0.5",
            "share of KL(teacher || model); the rest is cross entropy", "objective"),
@@ -328,6 +336,8 @@ static lathe_train_params params_of(const train_args *a, train_watch *watch, lat
     p.max_seconds = a->max_time;
     p.n_threads = (int32_t) a->threads;
     p.resume = !a->fresh;
+    p.dropout = a->dropout;
+    p.dropout_from = a->dropout_from;
     p.recompute = a->recompute;
     p.patience = (int32_t) a->patience;
     p.stop_loss = a->stop_loss;
@@ -461,6 +471,32 @@ static void show(const train_args *a, const lathe_train_result *r, lathe_cli *cl
     fprintf(cli->out, "; %.0f tokens/s\n%s\n", r->tokens_per_s, model);
 }
 
+static lathe_status dry_run(const lathe_train_params *p, lathe_cli *cli, lathe_error *err) {
+    lathe_train_plan plan;
+    char count[32], tokens[32], model[32], state[32];
+    lathe_status status = lathe_train_measure(p, &plan, err);
+    if (status != LATHE_OK)
+        return status;
+    if (cli->json) {
+        json_object_set_new(cli->result, "n_params", json_integer(plan.n_params));
+        json_object_set_new(cli->result, "n_tokens", json_integer(plan.n_tokens));
+        json_object_set_new(cli->result, "model_bytes", json_integer((json_int_t) plan.model_bytes));
+        json_object_set_new(cli->result, "state_bytes", json_integer((json_int_t) plan.state_bytes));
+        json_object_set_new(cli->result, "tokens_per_s", lathe_json_real(plan.tokens_per_s));
+        json_object_set_new(cli->result, "seconds", lathe_json_real(plan.seconds));
+        return LATHE_OK;
+    }
+    lathe_format_count(plan.n_params, count, sizeof count);
+    lathe_format_count(plan.n_tokens, tokens, sizeof tokens);
+    lathe_format_bytes((int64_t) plan.model_bytes, model, sizeof model);
+    lathe_format_bytes((int64_t) plan.state_bytes, state, sizeof state);
+    fprintf(cli->out, "%s parameters; %s for weights and activations, %s for the optimiser\n", count, model,
+            state);
+    fprintf(cli->out, "%.0f tokens/s: %.2f hours for %s tokens\n", plan.tokens_per_s, plan.seconds / 3600,
+            tokens);
+    return LATHE_OK;
+}
+
 static lathe_status train(train_args *a, lathe_train_texts_result *made, lathe_cli *cli, lathe_error *err) {
     lathe_status status = LATHE_OK;
     if (cli->config != NULL)
@@ -490,6 +526,8 @@ static lathe_status train(train_args *a, lathe_train_texts_result *made, lathe_c
             json_object_set_new(cli->result, "tensors", json_array());
         return lathe_train_list(&p, list_tensor, cli, err);
     }
+    if (a->dry_run)
+        return dry_run(&p, cli, err);
     lathe_train_result r;
     status = lathe_train_run(&p, &r, err);
     train_watch_free(&watch);

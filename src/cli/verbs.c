@@ -12,6 +12,7 @@ extern const lathe_verb lathe_verb_quantize;
 extern const lathe_verb lathe_verb_synth;
 extern const lathe_verb lathe_verb_train;
 extern const lathe_verb lathe_verb_curvature;
+extern const lathe_verb lathe_verb_probe;
 extern const lathe_verb lathe_verb_spec_check;
 extern const lathe_verb lathe_verb_spec_sim;
 extern const lathe_verb lathe_verb_spec_tree;
@@ -52,6 +53,7 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_synth,
     &lathe_verb_train,
     &lathe_verb_curvature,
+    &lathe_verb_probe,
     &lathe_verb_spec_check,
     &lathe_verb_spec_sim,
     &lathe_verb_spec_tree,

@@ -28,6 +28,13 @@ static struct ggml_tensor *scaled(lathe_build *b, struct ggml_tensor *branch) {
     return b->desc->residual_scale != 1.0f ? ggml_scale(b->ctx, branch, b->desc->residual_scale) : branch;
 }
 
+static struct ggml_tensor *branch_of(lathe_build *b, struct ggml_tensor *x, int32_t layer, int32_t which) {
+    struct ggml_tensor *y = NULL;
+    if (b->kernels != NULL && b->kernels->branch != NULL)
+        y = b->kernels->branch(b->kernels->user, b->ctx, x, layer, which);
+    return y != NULL ? y : x;
+}
+
 /* One layer; NULL when nothing needs its result. */
 static struct ggml_tensor *layer_of(lathe_build *b, int32_t layer, struct ggml_tensor *x) {
     const lathe_desc *d = b->desc;
@@ -49,7 +56,7 @@ static struct ggml_tensor *layer_of(lathe_build *b, int32_t layer, struct ggml_t
     }
     if (f->post_norms)
         a = lathe_build_norm(b, f->norm, a, w->post_attention_norm, w->post_attention_norm_b);
-    a = scaled(b, a);
+    a = branch_of(b, scaled(b, a), layer, 0);
     lathe_build_tap(b, LATHE_TAP_ATTN_OUT, layer, a);
     struct ggml_tensor *mid = ggml_add(ctx, x, a);
     lathe_build_tap(b, LATHE_TAP_RESID_MID, layer, mid);
@@ -60,7 +67,7 @@ static struct ggml_tensor *layer_of(lathe_build *b, int32_t layer, struct ggml_t
     struct ggml_tensor *m = lathe_build_ffn(b, layer, in);
     if (f->post_norms)
         m = lathe_build_norm(b, f->norm, m, w->post_ffw_norm, w->post_ffw_norm_b);
-    m = scaled(b, m);
+    m = branch_of(b, scaled(b, m), layer, 1);
     lathe_build_tap(b, LATHE_TAP_FFN_OUT, layer, m);
     struct ggml_tensor *y = ggml_add(ctx, mid, m);
     lathe_build_tap(b, LATHE_TAP_RESID_POST, layer, y);

@@ -69,6 +69,9 @@ typedef struct lathe_kernels {
     /* silu(gate) up. */
     struct ggml_tensor *(*swiglu)(void *user, struct ggml_context *ctx, struct ggml_tensor *gate,
                                   struct ggml_tensor *up);
+    /* What a layer's branch (0 attention, 1 feed-forward) adds to the residual stream: dropout. */
+    struct ggml_tensor *(*branch)(void *user, struct ggml_context *ctx, struct ggml_tensor *x, int32_t layer,
+                                  int32_t which);
     void *user;
 } lathe_kernels;
 

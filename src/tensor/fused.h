@@ -39,13 +39,28 @@ struct ggml_tensor *lathe_fused_causal(lathe_fused *f, struct ggml_context *ctx,
 struct ggml_tensor *lathe_fused_swiglu(lathe_fused *f, struct ggml_context *ctx, struct ggml_tensor *gate,
                                        struct ggml_tensor *up);
 
+/* Dropout of x [channels, tokens]; the graph borrows d, whose step, token and p may change between
+ * computations. */
+typedef struct lathe_dropout {
+    double p; /* 0: x itself */
+    uint64_t seed;
+    int64_t step, first_token; /* of the graph's first token in the step's global batch */
+} lathe_dropout;
+struct ggml_tensor *lathe_fused_dropout(lathe_dropout *d, struct ggml_context *ctx, struct ggml_tensor *x,
+                                        int32_t layer, int32_t branch);
+/* The same mask on another tensor: both derivatives. */
+struct ggml_tensor *lathe_fused_dropout_again(struct ggml_context *ctx, struct ggml_tensor *y,
+                                              struct ggml_tensor *x);
+void lathe_dropout_op(struct ggml_tensor *dst, int ith, int nth, void *user);
+
 /* --- Their reverse rules ---------------------------------------------------------------------------- */
 
 typedef enum lathe_fused_kind {
     LATHE_FUSED_NONE,
     LATHE_FUSED_PRODUCT,
     LATHE_FUSED_CAUSAL,
-    LATHE_FUSED_SWIGLU
+    LATHE_FUSED_SWIGLU,
+    LATHE_FUSED_DROPOUT
 } lathe_fused_kind;
 
 void lathe_fused_causal_op(struct ggml_tensor *dst, int ith, int nth, void *user);

@@ -161,6 +161,7 @@ lathe_fused_kind lathe_fused_kind_of(const T *y) {
     ggml_custom_op_t fun = custom_of(y).fun;
     return fun == product_op              ? LATHE_FUSED_PRODUCT
            : fun == swiglu_op             ? LATHE_FUSED_SWIGLU
+           : fun == lathe_dropout_op      ? LATHE_FUSED_DROPOUT
            : fun == lathe_fused_causal_op ? LATHE_FUSED_CAUSAL
                                           : LATHE_FUSED_NONE;
 }

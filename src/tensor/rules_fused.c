@@ -26,6 +26,13 @@ static void swiglu_vjp(lathe_diff *d, T *y, T *g) {
         lathe_diff_add(d, y->src[i], grads[i]);
 }
 
+static void dropout_vjp(lathe_diff *d, T *y, T *g) {
+    lathe_diff_add(d, y->src[0], lathe_fused_dropout_again(d->ctx, y, lathe_diff_cont(d, g)));
+}
+static T *dropout_jvp(lathe_diff *d, T *y, T *const *t) {
+    return lathe_fused_dropout_again(d->ctx, y, lathe_diff_cont(d, t[0]));
+}
+
 static T *no_jvp(lathe_diff *d, T *y, T *const *t) {
     (void) t;
     lathe_diff_fail(d, y, "this fused op has no forward-mode rule");
@@ -34,7 +41,7 @@ static T *no_jvp(lathe_diff *d, T *y, T *const *t) {
 
 const lathe_rule *lathe_rule_fused(const T *y) {
     static const lathe_rule product = {product_vjp, no_jvp}, causal = {causal_vjp, no_jvp},
-                            swiglu = {swiglu_vjp, no_jvp};
+                            swiglu = {swiglu_vjp, no_jvp}, dropout = {dropout_vjp, dropout_jvp};
     switch (lathe_fused_kind_of(y)) {
     case LATHE_FUSED_PRODUCT:
         return &product;
@@ -42,6 +49,8 @@ const lathe_rule *lathe_rule_fused(const T *y) {
         return &causal;
     case LATHE_FUSED_SWIGLU:
         return &swiglu;
+    case LATHE_FUSED_DROPOUT:
+        return &dropout;
     default:
         return NULL;
     }

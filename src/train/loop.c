@@ -207,3 +207,32 @@ lathe_status lathe_train_agree(lathe_status status, lathe_error *err) {
     lathe_status opened = lathe_comm_open(&comm, err);
     return opened == LATHE_OK ? lathe_comm_agree(comm, status, err) : opened;
 }
+
+lathe_status lathe_train_measure(const lathe_train_params *params, lathe_train_plan *plan, lathe_error *err) {
+    enum { STEPS = 3 };
+    lathe_train_params quiet = *params;
+    quiet.resume = quiet.must_resume = false;
+    quiet.observe = NULL;
+    lathe_run r = {.p = &quiet, .listing = true};
+    *plan = (lathe_train_plan){0};
+    lathe_status status = lathe_run_open(&r, err);
+    double start = 0, loss, norm;
+    for (int64_t t = 1; t <= STEPS && status == LATHE_OK; t++) { /* the first one warms up */
+        status = lathe_run_step(&r, t, &loss, &norm, err);
+        start = t == 1 ? lathe_now() : start;
+    }
+    if (status == LATHE_OK) {
+        double per_step = (double) quiet.rows * quiet.n_ctx * quiet.accum;
+        plan->n_params = lathe_desc_n_params(&r.desc);
+        plan->n_tokens = (int64_t) per_step * quiet.schedule.total;
+        plan->model_bytes = lathe_net_bytes(r.net) + (r.teacher != NULL ? lathe_net_bytes(r.teacher) : 0);
+        for (size_t i = 0; i < r.n; i++)
+            plan->state_bytes += (r.at.state_size[i] + (size_t) lathe_net_size(r.net, i) *
+                                                           ((r.sums != NULL) + (r.at.average != NULL))) *
+                                 sizeof(float);
+        plan->tokens_per_s = (STEPS - 1) * per_step / fmax(1e-9, lathe_now() - start);
+        plan->seconds = (double) plan->n_tokens / plan->tokens_per_s;
+    }
+    lathe_run_close(&r);
+    return status;
+}

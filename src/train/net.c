@@ -45,6 +45,8 @@ struct lathe_net {
     T *logits;       /* of the forward graph */
     T *loss_rows[2]; /* of the forward and of the backward graph */
     lathe_loss loss; /* read by both graphs */
+    bool drops;
+    lathe_dropout dropout; /* read by the backward graph */
     lathe_net_sums sums;
 };
 
@@ -72,6 +74,10 @@ static T *swiglu(void *user, struct ggml_context *ctx, T *gate, T *up) {
     return lathe_fused_swiglu(((lathe_net *) user)->fused, ctx, gate, up);
 }
 
+static T *branch(void *user, struct ggml_context *ctx, T *x, int32_t layer, int32_t which) {
+    return lathe_fused_dropout(&((lathe_net *) user)->dropout, ctx, x, layer, which);
+}
+
 /* The layers' results, as they are built. */
 typedef struct layers {
     T **out;
@@ -87,7 +93,12 @@ static void keep_layer(void *user, lathe_tap which, int32_t layer, T *t) {
 
 /* The forward pass of the one builder. Expands into graph. marks: NULL, or gets the layers' results. */
 static T *build_logits(lathe_net *net, struct ggml_cgraph *graph, layers *marks) {
-    const lathe_kernels kernels = {.linear = linear, .attention = attention, .swiglu = swiglu, .user = net};
+    const bool learns = graph == net->backward.graph, fused = net->fused != NULL;
+    const lathe_kernels kernels = {.linear = fused ? linear : NULL,
+                                   .attention = fused ? attention : NULL,
+                                   .swiglu = fused ? swiglu : NULL,
+                                   .branch = learns && net->drops ? branch : NULL,
+                                   .user = net};
     lathe_build b = {.ctx = net->nodes,
                      .gf = graph,
                      .desc = &net->desc,
@@ -100,7 +111,7 @@ static T *build_logits(lathe_net *net, struct ggml_cgraph *graph, layers *marks)
                      .mask_sliding = net->mask_sliding,
                      .n_tokens = net->ctx,
                      .n_seqs = net->rows,
-                     .kernels = net->fused != NULL ? &kernels : NULL,
+                     .kernels = &kernels,
                      .tap = marks != NULL ? keep_layer : NULL,
                      .tap_user = marks};
     lathe_build_graph(&b);
@@ -238,6 +249,8 @@ lathe_status lathe_net_open(const lathe_desc *desc, const lathe_net_opts *opts, 
     net->rows = rows;
     net->ctx = ctx;
     net->loss = opts->loss;
+    net->drops = opts->dropout > 0;
+    net->dropout = (lathe_dropout){.p = opts->dropout, .seed = opts->seed};
     lathe_status status = lathe_desc_tensors(desc, &net->list, &net->n, err);
     if (status == LATHE_OK)
         status = build(net, opts, err);
@@ -383,6 +396,11 @@ lathe_status lathe_net_loss(lathe_net *net, const int32_t *tokens, double *loss,
 }
 lathe_status lathe_net_gradients(lathe_net *net, const int32_t *tokens, double *loss, lathe_error *err) {
     return run(net, &net->backward, net->loss_rows[1], tokens, loss, err);
+}
+void lathe_net_set_dropout(lathe_net *net, double p, int64_t step, int64_t first_token) {
+    net->dropout.p = p;
+    net->dropout.step = step;
+    net->dropout.first_token = first_token;
 }
 lathe_net_sums lathe_net_last(const lathe_net *net) {
     return net->sums;

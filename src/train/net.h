@@ -17,6 +17,8 @@ typedef struct lathe_net_opts {
     bool gradients;  /* else losses and logits only */
     bool recompute;  /* keep each layer's result only, and compute its inside again for the gradient */
     bool teacher;    /* room for another model's logits (lathe_net_teacher) */
+    double dropout;  /* share of the branches' channels that gradients do without; set per step below */
+    uint64_t seed;   /* of its masks */
     lathe_loss loss; /* what the gradients are of */
 } lathe_net_opts;
 
@@ -48,6 +50,9 @@ LATHE_NODISCARD lathe_status lathe_net_loss(lathe_net *net, const int32_t *token
                                             lathe_error *err);
 LATHE_NODISCARD lathe_status lathe_net_gradients(lathe_net *net, const int32_t *tokens, double *loss,
                                                  lathe_error *err);
+
+/* Before lathe_net_gradients of a net with dropout: which masks. */
+void lathe_net_set_dropout(lathe_net *net, double p, int64_t step, int64_t first_token);
 
 /* Sums over the counted targets of the last computation, and their number. */
 typedef struct lathe_net_sums {

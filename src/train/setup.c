@@ -56,6 +56,8 @@ static lathe_status write_settings(lathe_run *r, lathe_error *err) {
         lathe_optim_name(p->matrix.kind), lathe_optim_name(p->other.kind), p->clip, p->ema);
     if (status == LATHE_OK && lathe_comm_size(r->comm) > 1)
         status = lathe_buf_printf(&b, err, "processes=%d\n", lathe_comm_size(r->comm));
+    if (status == LATHE_OK && p->dropout > 0)
+        status = lathe_buf_printf(&b, err, "dropout=%.9g\n", p->dropout);
     if (status == LATHE_OK && p->exact_reduce)
         status = lathe_buf_printf(&b, err, "reduce=exact\n");
     if (status == LATHE_OK && p->shape != NULL)
@@ -94,6 +96,8 @@ static lathe_status check(const lathe_run *r, lathe_error *err) {
         return lathe_fail(
             err, LATHE_ERR_ARG,
             "the teacher's share must be in [0, 1], the z-loss not negative and label smoothing in [0, 1)");
+    if (!(p->dropout >= 0 && p->dropout < 1))
+        return lathe_fail(err, LATHE_ERR_ARG, "dropout must be in [0, 1)");
     if (p->observe != NULL && lathe_comm_size(r->comm) > 1)
         return lathe_fail(err, LATHE_ERR_UNSUPPORTED, "curvature during training takes one process");
     lathe_status status = lathe_optim_check(&p->matrix, err);
@@ -218,6 +222,8 @@ lathe_status lathe_run_open(lathe_run *r, lathe_error *err) {
         .n_threads = p->n_threads,
         .gradients = true,
         .recompute = p->recompute,
+        .dropout = p->dropout,
+        .seed = p->seed,
         .teacher = p->distill != NULL,
         .loss = {p->distill != NULL ? p->distill_weight : 0, p->z_loss, p->label_smoothing}};
     status = p->init != NULL ? describe_init(r, err) : describe_new(r, err);

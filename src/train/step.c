@@ -57,6 +57,10 @@ static lathe_status micro_batch(lathe_run *r, int64_t t, int32_t a, double sums[
     double part = 0;
     read_batch(r, t - 1, a);
     lathe_status status = teach(r, err);
+    int64_t before =
+        (int64_t) a * lathe_comm_size(r->comm) + lathe_comm_rank(r->comm); /* micro-batches of the step */
+    lathe_net_set_dropout(r->net, t >= r->p->dropout_from ? r->p->dropout : 0, t,
+                          before * r->p->rows * r->p->n_ctx);
     if (status == LATHE_OK)
         status = lathe_net_gradients(r->net, r->batch, &part, err);
     if (status == LATHE_OK && !isfinite(part))

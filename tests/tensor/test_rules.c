@@ -433,11 +433,56 @@ static void wrong_rules_are_seen(void **state) {
     }
 }
 
+/* Taylor coefficients of a loss along a line: with gradient and Hessian taken off, what is left of the odd
+ * part falls 8 times and of the even part 16 times when the step halves. */
+static void taylor(void **state) {
+    (void) state;
+    C *c = context();
+    lathe_error err = {0};
+    lathe_rng rng = lathe_rng_new(12, 37, 0);
+    T *w = random_like(c, (int64_t[]){5, 6, 1, 1}, &rng, false), *u = random_like(c, w->ne, &rng, false);
+    T *x = random_like(c, (int64_t[]){5, 7, 1, 1}, &rng, false),
+      *v = random_like(c, (int64_t[]){6, 4, 1, 1}, &rng, false);
+    T *labels = ggml_new_tensor_2d(c, GGML_TYPE_F32, 4, 7), *g, *hv;
+    memset(labels->data, 0, ggml_nbytes(labels));
+    for (int i = 0; i < 7; i++)
+        ((float *) labels->data)[4 * i + i % 4] = 1;
+    T *loss = ggml_cross_entropy_loss(c, ggml_mul_mat(c, v, ggml_silu(c, ggml_mul_mat(c, w, x))), labels);
+    check_ok(lathe_tensor_hvp(c, loss, &w, &u, 1, &g, &hv, &err), err);
+    T *out[3] = {loss, g, hv};
+    compute(c, out, 3);
+    double l0 = (double) *(float *) loss->data, slope = dot(g, u), bend = dot(hv, u), odd[3], even[3];
+    float start[30];
+    memcpy(start, w->data, sizeof start);
+    for (int k = 0; k < 3; k++) {
+        double e = 0.8 / (1 << k), side[2];
+        for (int s = 0; s < 2; s++) {
+            for (int i = 0; i < 30; i++)
+                ((float *) w->data)[i] =
+                    (float) (start[i] + (s == 0 ? e : -e) * (double) ((float *) u->data)[i]);
+            compute(c, &loss, 1);
+            side[s] = (double) *(float *) loss->data;
+        }
+        odd[k] = (side[0] - side[1]) / 2 - e * slope;
+        even[k] = (side[0] + side[1]) / 2 - l0 - e * e / 2 * bend;
+    }
+    for (int k = 0; k < 2; k++)
+        if (!(odd[k] / odd[k + 1] > 6 && odd[k] / odd[k + 1] < 10 && even[k] / even[k + 1] > 10 &&
+              even[k] / even[k + 1] < 22))
+            fail_msg("step %d: odd %.3g -> %.3g, even %.3g -> %.3g", k, odd[k], odd[k + 1], even[k],
+                     even[k + 1]);
+    ggml_free(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(first_order),   cmocka_unit_test(second_order),
-        cmocka_unit_test(known_numbers), cmocka_unit_test(logistic_regression),
-        cmocka_unit_test(refusals),      cmocka_unit_test(wrong_rules_are_seen),
+        cmocka_unit_test(taylor),
+        cmocka_unit_test(first_order),
+        cmocka_unit_test(second_order),
+        cmocka_unit_test(known_numbers),
+        cmocka_unit_test(logistic_regression),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(wrong_rules_are_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "lathe/base.h"
+#include "support/graph.h"
 #include "tensor/cpu/rows.h"
+#include "tensor/fused.h"
 #include "train/net.h"
 
 enum { CTX = 90, ROWS = 2, VOCAB = 40 };
@@ -139,6 +141,101 @@ static void recomputed(void **state) {
         }
 }
 
+/* Dropout: the specification's words decide; the same at any split of the batch; its share and its mean
+ * (200,000 channels at p = .3: standard deviation .001 of the share; 6 of them allowed, a false alarm below
+ * 1e-8). */
+static void dropout(void **state) {
+    (void) state;
+    enum { D = 64, TOKENS = 3200 };
+    struct ggml_context *ctx = ggml_init((struct ggml_init_params){.mem_size = 4 << 20});
+    struct ggml_tensor *x = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, D, TOKENS);
+    for (int i = 0; i < D * TOKENS; i++)
+        ((float *) x->data)[i] = 1;
+    lathe_dropout d = {.p = 0.3, .seed = 42, .step = 3, .first_token = 0};
+    struct ggml_tensor *y = lathe_fused_dropout(&d, ctx, x, 2, 1);
+    struct ggml_cgraph *graph = ggml_new_graph(ctx);
+    ggml_build_forward_expand(graph, y);
+    run_graph(graph, 1);
+    const uint32_t words[4] = {0xf2123939, 0xada54bd5, 0x7421d27b,
+                               0xfcee71f9}; /* token 17, channels 8 to 11 */
+    float *out = y->data, saved[D];
+    for (int k = 0; k < 4; k++)
+        check_near(out[17 * D + 8 + k], (words[k] >> 8) * 0x1p-24 >= 0.3 ? 1 / 0.7 : 0, 1e-6);
+    double kept = 0, mean = 0;
+    for (int i = 0; i < D * TOKENS; i++) {
+        kept += out[i] > 0;
+        mean += (double) out[i] / (D * TOKENS);
+    }
+    check_near(kept / (D * TOKENS), 0.7, 6e-3);
+    check_near(mean, 1, 1e-2);
+    memcpy(saved, out + 20 * D, sizeof saved);
+    d.first_token = 20; /* the second part of a split batch */
+    run_graph(graph, 1);
+    assert_memory_equal(saved, out, sizeof saved);
+    d.p = 0;
+    run_graph(graph, 1);
+    assert_memory_equal(x->data, y->data, ggml_nbytes(x));
+    ggml_free(ctx);
+}
+
+/* The gradient of a net with dropout is that of its masked loss: same masks twice, another step other ones.
+ */
+static void dropout_gradient(void **state) {
+    (void) state;
+    static int32_t tokens[ROWS * (CTX + 1)];
+    lathe_error err = {0};
+    fill(tokens);
+    lathe_shape s = lathe_shape_default("llama");
+    s.n_layer = 1;
+    s.n_embd = 32;
+    s.n_head = s.n_head_kv = 4;
+    s.n_ff = 48;
+    s.n_vocab = VOCAB;
+    s.n_ctx = CTX;
+    s.tied = true;
+    lathe_desc desc;
+    lathe_net *net;
+    const lathe_net_opts opts = {
+        .rows = ROWS, .ctx = CTX, .n_threads = 1, .gradients = true, .dropout = 0.2, .seed = 7};
+    check_ok(lathe_desc_from_shape(&s, &desc, &err), err);
+    check_ok(lathe_net_open(&desc, &opts, &net, &err), err);
+    lathe_net_init(net, 5);
+    double a, b, c, plain, up, down, norm = 0;
+    lathe_net_set_dropout(net, 0.2, 1, 0);
+    check_ok(lathe_net_gradients(net, tokens, &a, &err), err);
+    size_t n = lathe_net_n_tensors(net);
+    float *dir[32];
+    for (size_t i = 0; i < n; i++) {
+        size_t size = (size_t) lathe_net_size(net, i);
+        dir[i] = malloc(size * sizeof(float));
+        assert_non_null(dir[i]);
+        memcpy(dir[i], lathe_net_gradient(net, i), size * sizeof(float));
+        for (size_t k = 0; k < size; k++)
+            norm += (double) dir[i][k] * (double) dir[i][k];
+    }
+    check_ok(lathe_net_gradients(net, tokens, &b, &err), err);
+    assert_memory_equal(&a, &b, sizeof a);
+    lathe_net_set_dropout(net, 0.2, 2, 0);
+    check_ok(lathe_net_gradients(net, tokens, &c, &err), err);
+    assert_true(fabs(a - c) > 1e-6);
+    lathe_net_set_dropout(net, 0.2, 1, 0);
+    float h = (float) (3e-3 / sqrt(norm));
+    double value[2];
+    for (int side = 0; side < 2; side++) {
+        for (size_t i = 0; i < n; i++)
+            for (int64_t k = 0; k < lathe_net_size(net, i); k++)
+                lathe_net_weights(net, i)[k] += (side == 0 ? h : -2 * h) * dir[i][k];
+        check_ok(lathe_net_gradients(net, tokens, &value[side], &err), err);
+    }
+    up = value[0];
+    down = value[1];
+    check_near_rel((up - down) / 6e-3, sqrt(norm), 2e-2);
+    check_ok(lathe_net_loss(net, tokens, &plain, &err), err); /* evaluation drops nothing */
+    for (size_t i = 0; i < n; i++)
+        free(dir[i]);
+    lathe_net_free(net);
+}
+
 /* Row kernels against the C library in double; all sets give the same bits. */
 static void row_kernels(void **state) {
     (void) state;
@@ -169,7 +266,8 @@ static void row_kernels(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(against_plain), cmocka_unit_test(any_threads),
-                                       cmocka_unit_test(recomputed), cmocka_unit_test(row_kernels)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(against_plain),    cmocka_unit_test(any_threads),
+                                       cmocka_unit_test(recomputed),       cmocka_unit_test(dropout),
+                                       cmocka_unit_test(dropout_gradient), cmocka_unit_test(row_kernels)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -76,7 +77,8 @@ static void survives_kill(void **state) {
     assert_true(result.finished && result.step == 30);
     p.output = killed;
     lathe_rng rng = lathe_rng_new(11, 36, 0);
-    for (int i = 0; i < 12; i++) {
+    const char *kills = getenv("LATHE_TEST_KILLS");
+    for (int i = 0; i < (kills != NULL ? atoi(kills) : 8); i++) {
         pid_t child = fork();
         assert_true(child >= 0);
         if (child == 0)
@@ -99,6 +101,98 @@ static void survives_kill(void **state) {
     free(y);
     clean(whole);
     clean(killed);
+}
+
+static bool exists(const char *folder, const char *name) {
+    char path[8192];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return access(path, F_OK) == 0;
+}
+
+/* A rate that blows everything up: the step, the batch, the tensor and the last good checkpoint are named,
+ * and the checkpoint is there. */
+static void not_finite(void **state) {
+    (void) state;
+    lathe_error err = {0};
+    lathe_train_result result;
+    const char *folder = temp_file(".nan");
+    lathe_train_params p = tiny(data_file(), folder);
+    p.schedule = (lathe_schedule){LATHE_SCHEDULE_CONSTANT, 0, 3, 0, 0};
+    check_ok(lathe_train_run(&p, &result, &err), err);
+    p.schedule.total = 30;
+    p.lr = 1e38;
+    assert_int_equal(lathe_train_run(&p, &result, &err), LATHE_ERR_NUMERIC);
+    if (strstr(err.text, "step 4") == NULL && strstr(err.text, "step 5") == NULL)
+        fail_msg("%s", err.text);
+    assert_non_null(strstr(err.text, "checkpoint-000003"));
+    if (strstr(err.text, "micro-batch") == NULL && strstr(err.text, "gradient of '") == NULL)
+        fail_msg("%s", err.text);
+    assert_true(exists(folder, "checkpoint-000003/train.json"));
+    clean(folder);
+}
+
+/* A newest checkpoint that was cut short is passed over with a warning; a full disk keeps the one before. */
+static void warned(void *user, lathe_log_level level, const char *text) {
+    if (level == LATHE_LOG_WARN && strstr(text, "incomplete") != NULL)
+        *(int *) user += 1;
+}
+static void cut_and_full(void **state) {
+    (void) state;
+    lathe_error err = {0};
+    lathe_train_result result;
+    const char *folder = temp_file(".cut");
+    char path[8192];
+    int warnings = 0;
+    lathe_train_params p = tiny(data_file(), folder);
+    p.schedule = (lathe_schedule){LATHE_SCHEDULE_CONSTANT, 0, 6, 0, 0};
+    check_ok(lathe_train_run(&p, &result, &err), err);
+    snprintf(path, sizeof path, "%s/checkpoint-000006/state.gguf", folder);
+    assert_int_equal(truncate(path, 1000), 0);
+    p.logger = (lathe_logger){warned, &warnings};
+    p.schedule.total = 7;
+    check_ok(lathe_train_run(&p, &result, &err), err); /* from step 3 */
+    assert_int_equal(warnings, 1);
+    assert_int_equal(result.step, 7);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) { /* no file may grow beyond 4 KiB: as a full disk */
+        signal(SIGXFSZ, SIG_IGN);
+        const struct rlimit limit = {4096, 4096};
+        p.schedule.total = 9;
+        p.logger = (lathe_logger){0};
+        bool refused =
+            setrlimit(RLIMIT_FSIZE, &limit) == 0 && lathe_train_run(&p, &result, &err) == LATHE_ERR_IO;
+        _exit(refused ? 0 : 1);
+    }
+    int code;
+    waitpid(child, &code, 0);
+    assert_true(WIFEXITED(code) && WEXITSTATUS(code) == 0);
+    assert_true(exists(folder, "checkpoint-000007/train.json") && !exists(folder, "checkpoint-000009"));
+    assert_true(exists(folder, "report.html") && exists(folder, "latest"));
+    clean(folder);
+}
+
+/* Early stop, and the best checkpoint outlives the newest ones. */
+static void stops_early(void **state) {
+    (void) state;
+    lathe_error err = {0};
+    lathe_train_result result;
+    const char *folder = temp_file(".early"), *data = data_file();
+    lathe_train_params p = tiny(data, folder);
+    p.eval_data = data;
+    p.eval_every = p.save_every = 1;
+    p.keep = 2;
+    p.schedule = (lathe_schedule){LATHE_SCHEDULE_CONSTANT, 0, 200, 0, 0};
+    p.lr = 2; /* it soon gets worse */
+    p.patience = 4;
+    check_ok(lathe_train_run(&p, &result, &err), err);
+    assert_true(result.finished && result.step < 200);
+    char name[64];
+    snprintf(name, sizeof name, "checkpoint-%06d", (int) result.step - 4);
+    assert_true(exists(folder, name)); /* the best, older than the two that are kept */
+    snprintf(name, sizeof name, "checkpoint-%06d", (int) result.step - 3);
+    assert_false(exists(folder, name));
+    clean(folder);
 }
 
 static lathe_net *net_of(int rows, int ctx) {
@@ -245,7 +339,9 @@ static void families(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(survives_kill), cmocka_unit_test(initial_weights),
-                                       cmocka_unit_test(learns), cmocka_unit_test(families)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(survives_kill),   cmocka_unit_test(not_finite),
+                                       cmocka_unit_test(cut_and_full),    cmocka_unit_test(stops_early),
+                                       cmocka_unit_test(initial_weights), cmocka_unit_test(learns),
+                                       cmocka_unit_test(families)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
