@@ -455,7 +455,7 @@ static void taylor(void **state) {
     float start[30];
     memcpy(start, w->data, sizeof start);
     for (int k = 0; k < 3; k++) {
-        double e = 0.8 / (1 << k), side[2];
+        double e = 0.25 / (1 << k), side[2];
         for (int s = 0; s < 2; s++) {
             for (int i = 0; i < 30; i++)
                 ((float *) w->data)[i] =
