@@ -117,7 +117,7 @@ ALWAYS vf load16(const lathe_kv_type type, const uint8_t *row, int64_t d) {
     case LATHE_KV_Q4_0:
         return vf_mul(vf_set1(half_of(p)), vf_of(vi_add(vi_nibbles(p + 2, d % 32 != 0), vi_set1(-8))));
     default:
-        return vf_load((const float *) (const void *) p);
+        return vf_bytes(p);
     }
 }
 
@@ -170,7 +170,7 @@ ALWAYS int64_t load_pairs(const lathe_kv_type type, const uint8_t *const *row, i
     for (; d + 32 <= dk; d += 32) {
         vf r[16];
         for (int i = 0; i < 16; i++) {
-            r[i] = vf_load((const float *) (const void *) (row[i] + 2 * d));
+            r[i] = vf_bytes(row[i] + 2 * d);
             if (type == LATHE_KV_F16)
                 guard = vi_guard_f16(guard, r[i]);
         }

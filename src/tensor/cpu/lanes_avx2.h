@@ -3,6 +3,9 @@
 
 enum { SCORE_TILE = 6, SCORE_LANES = 1, VALUE_TILE = 6, VALUE_LANES = 1 };
 
+static inline vf vf_bytes(const uint8_t *p) {
+    return (vf){_mm256_castsi256_ps(load256(p)), _mm256_castsi256_ps(load256(p + 32))};
+}
 static inline vf vf_add(vf a, vf b) {
     return (vf){_mm256_add_ps(a.a, b.a), _mm256_add_ps(a.b, b.b)};
 }

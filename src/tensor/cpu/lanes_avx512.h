@@ -3,6 +3,9 @@
 
 enum { SCORE_TILE = 6, SCORE_LANES = 4, VALUE_TILE = 6, VALUE_LANES = 4 };
 
+static inline vf vf_bytes(const uint8_t *p) {
+    return _mm512_loadu_ps(p);
+}
 static inline vf vf_add(vf a, vf b) {
     return _mm512_add_ps(a, b);
 }

@@ -1,6 +1,11 @@
 /* lanes_neon.h - what attention needs besides simd_neon.h (lanes_scalar.h says what each does). */
 enum { SCORE_TILE = 5, SCORE_LANES = 1, VALUE_TILE = 5, VALUE_LANES = 1 };
 
+static inline vf vf_bytes(const uint8_t *p) {
+    vf r;
+    EACH4 r.v[i] = vreinterpretq_f32_u8(vld1q_u8(p + 16 * i));
+    return r;
+}
 /* Not vmaxq_f32, which gives NaN where either is. */
 static inline vf vf_max(vf a, vf b) {
     EACH4 b.v[i] = vbslq_f32(vcgtq_f32(a.v[i], b.v[i]), a.v[i], b.v[i]);

@@ -1,6 +1,12 @@
 /* lanes_scalar.h - what attention needs besides simd_scalar.h, in plain C. */
 enum { SCORE_TILE = 4, SCORE_LANES = 1, VALUE_TILE = 4, VALUE_LANES = 2 };
 
+/* 64 bytes as they lie. */
+static inline vf vf_bytes(const uint8_t *p) {
+    vf r;
+    memcpy(r.v, p, sizeof r.v);
+    return r;
+}
 static inline vf vf_add(vf a, vf b) {
     EACH16 a.v[l] += b.v[l];
     return a;
