@@ -200,7 +200,8 @@ typedef enum lathe_cache_type {
     LATHE_CACHE_F16,
     LATHE_CACHE_F32,
     LATHE_CACHE_Q8_0,
-    LATHE_CACHE_Q4_0
+    LATHE_CACHE_Q4_0,
+    LATHE_CACHE_BF16
 } lathe_cache_type;
 
 typedef struct lathe_context_params {

@@ -10,7 +10,7 @@
 
 #define AT(field) offsetof(lathe_shared_args, field)
 
-static const char *const cache_types[] = {"f16", "f32", "q8_0", "q4_0", NULL};
+static const char *const cache_types[] = {"f16", "f32", "q8_0", "q4_0", "bf16", NULL};
 static const char *const flash_choices[] = {"auto", "on", "off", NULL};
 static const char *const ctx_aliases[] = {"ctx-size", NULL};
 static const char *const batch_aliases[] = {"ubatch-size", NULL};
@@ -41,7 +41,7 @@ const lathe_option lathe_options_context[LATHE_N_OPTIONS_CONTEXT] = {
     { .name = "threads-prompt", .short_name = "tb", .group = "model", .arg = "N", .kind = LATHE_OPTION_INT, .offset = AT(n_threads_prompt),
       .min = 0, .max = 1024, .default_text = "as --threads", .help = "threads for prompts", .hidden = true },
     { .name = "cache-type", .group = "model", .arg = "TYPE", .kind = LATHE_OPTION_CHOICE, .choices = cache_types,
-      .offset = AT(cache_type), .default_text = "f16", .help = "type of the KV cache: f16, f32, q8_0, q4_0", .hidden = true },
+      .offset = AT(cache_type), .default_text = "f16", .help = "type of the KV cache: f16, f32, q8_0, q4_0, bf16", .hidden = true },
     { .name = "ctk", .short_name = "ctk", .aliases = k_aliases, .group = "model", .arg = "TYPE", .kind = LATHE_OPTION_CHOICE, .choices = cache_types,
       .offset = AT(cache_type_k), .seen_offset = AT(cache_type_k_seen), .default_text = "--cache-type", .help = "type of the keys alone", .hidden = true },
     { .name = "ctv", .short_name = "ctv", .aliases = v_aliases, .group = "model", .arg = "TYPE", .kind = LATHE_OPTION_CHOICE, .choices = cache_types,
@@ -171,7 +171,7 @@ lathe_status lathe_shared_model_params(const lathe_shared_args *args, lathe_mode
 lathe_status lathe_shared_context_params(const lathe_shared_args *args, lathe_context_params *params,
                                          lathe_error *err) {
     static const lathe_cache_type types[] = {LATHE_CACHE_F16, LATHE_CACHE_F32, LATHE_CACHE_Q8_0,
-                                             LATHE_CACHE_Q4_0};
+                                             LATHE_CACHE_Q4_0, LATHE_CACHE_BF16};
     (void) err;
     *params = lathe_context_params_default();
     params->n_ctx = (int32_t) args->n_ctx;

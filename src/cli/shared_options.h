@@ -15,7 +15,7 @@ typedef struct lathe_shared_args {
     bool no_mmap;
     /* context */
     int64_t n_ctx, n_batch, n_threads, n_threads_prompt;
-    int32_t cache_type, cache_type_k, cache_type_v; /* index into the choices f16, f32, q8_0, q4_0 */
+    int32_t cache_type, cache_type_k, cache_type_v; /* index into the choices f16, f32, q8_0, q4_0, bf16 */
     bool cache_type_k_seen, cache_type_v_seen;
     int32_t flash; /* auto, on, off */
     bool exact;

@@ -26,8 +26,8 @@ static lathe_status check_params(const lathe_model *m, lathe_context_params *p, 
         {"threads", p->n_threads, 0, GGML_MAX_N_THREADS},
         {"threads for the prompt", p->n_threads_prompt, 0, GGML_MAX_N_THREADS},
         {"flash", p->flash, -1, 1},
-        {"cache type of keys", (int32_t) p->type_k, LATHE_CACHE_F16, LATHE_CACHE_Q4_0},
-        {"cache type of values", (int32_t) p->type_v, LATHE_CACHE_F16, LATHE_CACHE_Q4_0},
+        {"cache type of keys", (int32_t) p->type_k, LATHE_CACHE_F16, LATHE_CACHE_BF16},
+        {"cache type of values", (int32_t) p->type_v, LATHE_CACHE_F16, LATHE_CACHE_BF16},
     };
     for (size_t i = 0; i < LATHE_LEN(checks); i++)
         if (checks[i].value < checks[i].min || checks[i].value > checks[i].max)

@@ -14,6 +14,8 @@ enum ggml_type lathe_cache_ggml_type(lathe_cache_type type) {
         return GGML_TYPE_Q8_0;
     case LATHE_CACHE_Q4_0:
         return GGML_TYPE_Q4_0;
+    case LATHE_CACHE_BF16:
+        return GGML_TYPE_BF16;
     case LATHE_CACHE_F16:
         break;
     }
