@@ -304,9 +304,9 @@ typedef struct lathe_difference {
     int32_t plain_id, other_id; /**< -1: that text has ended */
     double margin; /**< greedy: lead of the plain token in logits; else distance of the random number from the
                         ends of the token's interval of cumulative probability */
-    double
-        noise; /**< how much the same row differs where more rows are computed beside it, in the same unit */
-    bool is_tie; /**< margin within ten times the noise: rounding decides between the two */
+    double noise;  /**< how much the same row differs where more rows are computed beside it, and where the
+                      text  before was read in one piece; in the same unit */
+    bool is_tie;   /**< margin within ten times the noise: rounding decides between the two */
 } lathe_difference;
 /** Compares ids [n_ids] with what a plain session holds; its context then holds a prefix only. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_session_difference(lathe_session *plain, const int32_t *ids,

@@ -81,6 +81,18 @@ lathe_status lathe_session_difference(lathe_session *plain, const int32_t *ids, 
                 fmax(difference->noise, noise_of(logits, logits + n_vocab, law, law + n_vocab, n_vocab,
                                                  lathe_sampler_is_greedy(plain->sampler)));
     }
+    /* The same text read as one prompt: other sums in the cache, so other noise. */
+    if (!status && at > 1) {
+        const lathe_batch prompt = {.tokens = plain->ids, .n_tokens = (int32_t) at - 1};
+        lathe_context_clear(plain->context, 0);
+        status = lathe_context_decode(plain->context, &prompt, err);
+        if (!status)
+            status = row_of(plain, at, 1, logits + n_vocab, law + n_vocab, err);
+        if (!status)
+            difference->noise =
+                fmax(difference->noise, noise_of(logits, logits + n_vocab, law, law + n_vocab, n_vocab,
+                                                 lathe_sampler_is_greedy(plain->sampler)));
+    }
     if (!status) {
         difference->margin = margin_of(plain, law, logits, n_vocab, difference);
         difference->is_tie = difference->margin <= TIE_FACTOR * difference->noise;
