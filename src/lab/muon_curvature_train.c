@@ -19,6 +19,7 @@ enum {
     STEPS_QUICK = 120,
     TRAIN = 600000,
     HELD_OUT = 40000,
+    SENTENCE = LATHE_GRAMMAR_LENGTH + 1, /* with its separator: sequences begin with one */
     POINTS = 8,
     POINTS_QUICK = 3,
     IMBALANCES = 3,
@@ -63,14 +64,14 @@ static lathe_status set_batch(lathe_small_net *net, const int32_t *const rows[RO
 
 /* Mean loss over whole batches of the held-out text. */
 static lathe_status validate(lathe_small_net *net, const int32_t *text, double *out, lathe_error *err) {
-    enum { BATCHES = (HELD_OUT - 1) / CTX / ROWS };
+    enum { SPACING = 4 * SENTENCE, BATCHES = (HELD_OUT - CTX - 1) / SPACING / ROWS }; /* no token twice */
     double sum = 0;
     lathe_status st = LATHE_OK;
     for (int b = 0; !st && b < BATCHES; b++) {
         const int32_t *rows[ROWS];
         double loss = 0;
         for (int r = 0; r < ROWS; r++)
-            rows[r] = text + (size_t) (b * ROWS + r) * CTX;
+            rows[r] = text + (size_t) (b * ROWS + r) * SPACING;
         st = set_batch(net, rows, err);
         if (!st)
             st = lathe_small_net_loss(net, &loss, NULL, err);
@@ -99,7 +100,7 @@ static lathe_status learn(const study *s, lathe_lab_jobs *jobs, run_state *w, ui
         if (look)
             st = validate(w->net, w->text + TRAIN, &o->val[point], err);
         for (int r = 0; r < ROWS; r++)
-            rows[r] = w->text + lathe_rng_below(&rng, (TRAIN - 1) / CTX) * CTX;
+            rows[r] = w->text + lathe_rng_below(&rng, (TRAIN - CTX - 1) / SENTENCE) * SENTENCE;
         if (!st)
             st = set_batch(w->net, rows, err);
         lathe_small_net_get(w->net, w->before);
