@@ -210,6 +210,8 @@ typedef struct lathe_spec_params {
     const char *cache_dir;  /**< folder of the cost calibration and of stores; NULL: measured each time */
     double cool_delta, cool_nu, typical_epsilon, typical_delta; /**< of relaxed verifiers */
     double threshold;                                           /**< of the controller of that name: 0.7 */
+    int32_t std_budget;                                         /**< std: rows of its sparse cache, 1024 */
+    int32_t span_begin, span_end; /**< std: positions that are thinned; both 0: all but the prompt's end */
     void (*on_round)(void *user, const lathe_spec_round *round);
     void *user;
     lathe_logger logger;
@@ -488,6 +490,114 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_cool_analyse(const double *P, const
                                                           int32_t length, double delta, double nu,
                                                           const char *schedule, lathe_cool_point *point,
                                                           lathe_error *err);
+
+/* --- Drafts for long texts --- */
+
+enum { LATHE_LONG_LENGTH_MAX = 16 };
+
+/** One measurement of a proposer that drafts with the target's own cache (std, longspec:FILE) behind a text.
+ */
+typedef struct lathe_long_params {
+    size_t struct_size;
+    const char *proposer;         /**< "std" or "longspec:FILE" */
+    const char *tree;             /**< longspec: NULL (a chain) or "beam:W1,W2,..." */
+    int32_t length;               /**< 4; drafted tokens a round */
+    int32_t n_predict;            /**< 64; greedy tokens, by plain decoding and by rounds */
+    int32_t repeats;              /**< 1; of both, in turn; times are medians */
+    int32_t std_budget;           /**< 1024; rows of the sparse cache */
+    int32_t std_queries;          /**< 64; queries that choose them */
+    int32_t span_begin, span_end; /**< positions they are chosen from; both 0: all but the last queries */
+    int32_t
+        std_rule; /**< 0: the rows attended to most, 1: first 32 and last ones, 2: random ones (comparison) */
+    lathe_logger logger;
+} lathe_long_params;
+
+typedef struct lathe_long_result {
+    int32_t n_ctx; /**< tokens of the text */
+    int64_t rounds, proposed, accepted, emitted;
+    int64_t reached[LATHE_LONG_LENGTH_MAX + 1],
+        accepted_at[LATHE_LONG_LENGTH_MAX + 1]; /**< by depth, from 1 */
+    double plain_s;                             /**< a token of plain decoding */
+    double draft_s;                             /**< a drafted token */
+    double verify_s;                            /**< a verify step */
+    double begin_s;                             /**< once: choosing rows, or reading the window */
+    double speedup;                             /**< measured, begin_s left out */
+    double model_speedup; /**< tokens a round and the three times: the cost model on this machine */
+    double io_speedup; /**< bytes read alone, verify steps as cheap as plain ones: a machine bound by memory,
+                          a GPU */
+    bool same_text;    /**< the tokens are those of plain decoding */
+    int32_t first_difference; /**< -1: none */
+    double margin;            /**< there: plain's logit above the other's; 0: none */
+    double kept_mass; /**< std: share of attention that the sparse cache keeps, mean over layers; else NaN */
+    int64_t target_bytes, draft_bytes; /**< caches: the target's rows in use, the draft's own */
+    int64_t weights_bytes;
+} lathe_long_result;
+
+LATHE_API lathe_long_params lathe_long_params_default(void);
+/** Behind ids [n], of which sequence 0 of the context holds all but the last, and does so again afterwards.
+ */
+LATHE_API LATHE_NODISCARD lathe_status lathe_long_measure(lathe_context *context, const int32_t *ids,
+                                                          int32_t n, const lathe_long_params *params,
+                                                          lathe_long_result *result, lathe_error *err);
+
+/** What a step reads, in bytes. */
+typedef struct lathe_io_model {
+    double weights;       /**< of the target, once a step */
+    double kv;            /**< cache of one token, all layers */
+    double batch;         /**< sequences decoded together */
+    double draft_weights; /**< of a draft's step; std: the target's */
+    double draft_rows; /**< cache rows a draft's step reads, in tokens of the target's whole cache (std: the
+                          budget; longspec: n / layers + window / layers) */
+    double verify;     /**< cost of a verify step in plain steps; 1 on a machine bound by memory */
+} lathe_io_model;
+
+/** Speed-up at n tokens of context, `length` drafts a round and acceptance alpha (accepted over proposed):
+ * (alpha length + 1) (W + b kv n) / (length (Wd + b kv rows) + verify (W + b kv n)). */
+LATHE_API double lathe_io_speedup(const lathe_io_model *io, double n, int32_t length, double alpha);
+/** Context from which speculation gains at all where a draft reads the target's weights and `draft_rows`:
+ * alpha > (W + b kv rows) / (W + b kv n), without the cost of verification; HUGE_VAL: never. */
+LATHE_API double lathe_io_break_even(const lathe_io_model *io, double alpha);
+
+/** Writes a published LongSpec draft, a .safetensors file or a folder of them, as GGUF for a target. INPUT
+ * names the tensor that is missing or does not fit. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_spec_convert_longspec(const char *safetensors,
+                                                                   const char *target, int32_t window,
+                                                                   const char *path, int64_t *n_params,
+                                                                   lathe_error *err);
+
+/* --- COOL-SD on small images --- */
+
+enum { LATHE_MESH_LEVELS_MAX = 8, LATHE_MESH_FEATURES = 5 };
+
+/** Images of side x side pixels from a Markov mesh with known laws, drawn by rounds of relaxed acceptance. */
+typedef struct lathe_cool_mesh_params {
+    size_t struct_size;
+    int32_t side;         /**< 16 */
+    int32_t levels;       /**< 4; grey levels, 2 to 8 */
+    int32_t length;       /**< 5; drafted pixels a round */
+    int32_t images;       /**< 1500 */
+    double delta;         /**< 1: lossless */
+    double nu;            /**< 0.7 */
+    const char *schedule; /**< as lathe_cool_analyse */
+    uint64_t seed;
+} lathe_cool_mesh_params;
+
+typedef struct lathe_cool_mesh_result {
+    int32_t n_levels;
+    double tokens_per_round; /**< pixels over rounds */
+    double budget; /**< summed one-step errors of visited positions over pixels: the verifier's own report */
+    double vertical[LATHE_MESH_LEVELS_MAX * LATHE_MESH_LEVELS_MAX]; /**< law of (pixel, pixel below) */
+    /** Of an image: shares of levels 0, 1, 2, mean |difference| along rows, down columns. */
+    double mean[LATHE_MESH_FEATURES], covariance[LATHE_MESH_FEATURES][LATHE_MESH_FEATURES];
+} lathe_cool_mesh_result;
+
+LATHE_API lathe_cool_mesh_params lathe_cool_mesh_params_default(void);
+LATHE_API LATHE_NODISCARD lathe_status lathe_cool_mesh_run(const lathe_cool_mesh_params *params,
+                                                           lathe_cool_mesh_result *result, lathe_error *err);
+/** Total variation between the laws of vertical pairs. */
+LATHE_API double lathe_cool_mesh_tv(const lathe_cool_mesh_result *a, const lathe_cool_mesh_result *b);
+/** Squared Frechet distance of the features, as normal laws. */
+LATHE_API double lathe_cool_mesh_frechet(const lathe_cool_mesh_result *a, const lathe_cool_mesh_result *b);
 
 /* --- N-gram caches in llama.cpp's file format --- */
 

@@ -207,6 +207,7 @@ typedef enum lathe_cache_type {
 typedef struct lathe_context_params {
     size_t struct_size;
     int32_t n_ctx;            /**< positions; 0: the model's, at most what memory holds */
+    int32_t n_rows;           /**< rows of the cache, over all sequences; 0: n_ctx */
     int32_t n_batch;          /**< tokens a forward pass takes at most; 0: 512 */
     int32_t n_seq_max;        /**< sequences, 1 to 64; 0: 1 */
     int32_t n_threads;        /**< 0: measured at start, re-checked while running */
@@ -340,6 +341,8 @@ typedef struct lathe_synth_params {
     const char *shape; /**< "1M", "10M", "100M", "1B", "8B" */
     const char *like;  /**< NULL, or a trained GGUF model of family llama or qwen2 that is made as wide and as
                           deep  as the shape without changing its function (arch and seed are ignored) */
+    const char *draft; /**< NULL, or a LongSpec draft of `like`, widened alike into draft_output */
+    const char *draft_output;
     const char *type;  /**< of the matrices; the rules of lathe_model_quantize */
     uint64_t seed;
     int32_t n_threads; /**< 0: the cores there are; the result does not depend on it */

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/text.h"
 
 #define AT(field) (offsetof(lathe_speculation_verb_args, spec) + offsetof(lathe_speculation_args, field))
 
@@ -17,7 +18,8 @@ const lathe_option lathe_options_speculation[LATHE_N_OPTIONS_SPECULATION] = {
      .kind = LATHE_OPTION_TEXT,
      .offset = AT(spec),
      .default_text = "auto",
-     .help = "where drafts come from: none, auto, lookup, suffix, ngram, recycle, draft:FILE, or several "
+     .help = "where drafts come from: none, auto, lookup, suffix, ngram, recycle, draft:FILE, "
+             "longspec:FILE, std, or several "
              "joined by +"},
     {.name = "controller",
      .group = "speculation",
@@ -61,7 +63,8 @@ const lathe_option lathe_options_speculation[LATHE_N_OPTIONS_SPECULATION] = {
      .kind = LATHE_OPTION_TEXT,
      .offset = AT(tree),
      .default_text = "chain",
-     .help = "of a draft model: chain, static:FILE, sequoia:N, eagle2:N,D,K",
+     .help = "of a draft model: chain, static:FILE, sequoia:N, eagle2:N,D,K; of longspec: chain, "
+             "beam:W1,W2,...",
      .hidden = true},
     {.name = "reward",
      .group = "speculation",
@@ -91,6 +94,23 @@ const lathe_option lathe_options_speculation[LATHE_N_OPTIONS_SPECULATION] = {
      .default_text = "1.1",
      .help = "mean factor on the acceptance ratio of --verify cool",
      .hidden = true},
+    {.name = "std-budget",
+     .group = "speculation",
+     .arg = "N",
+     .kind = LATHE_OPTION_INT,
+     .offset = AT(std_budget),
+     .min = 64,
+     .max = 1 << 24,
+     .default_text = "1024",
+     .help = "cache rows that --spec std drafts over",
+     .hidden = true},
+    {.name = "context-span",
+     .group = "speculation",
+     .arg = "A:B",
+     .kind = LATHE_OPTION_TEXT,
+     .offset = AT(span),
+     .help = "positions of the prompt that --spec std thins; without: all but its end",
+     .hidden = true},
     {.name = "stats",
      .group = "speculation",
      .arg = "FILE.jsonl",
@@ -110,6 +130,25 @@ void lathe_speculation_defaults(lathe_speculation_args *args) {
     args->cool_delta = p.cool_delta;
     args->cool_nu = p.cool_nu;
     args->threshold = p.threshold;
+    args->std_budget = p.std_budget;
+}
+
+/* "A:B" to positions. */
+static lathe_status parse_span(const char *text, int32_t *begin, int32_t *end, lathe_error *err) {
+    char first[16] = "";
+    const char *colon = text ? strchr(text, ':') : NULL;
+    int64_t a = 0, b = 0;
+    if (!text)
+        return LATHE_OK;
+    if (colon && colon - text < (ptrdiff_t) sizeof first)
+        memcpy(first, text, (size_t) (colon - text));
+    if (!colon || !lathe_parse_int(first, &a) || !lathe_parse_int(colon + 1, &b) || a < 0 || b <= a ||
+        b > 1 << 24)
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "--context-span '%.40s'; A:B, positions from A up to B, is right", text);
+    *begin = (int32_t) a;
+    *end = (int32_t) b;
+    return LATHE_OK;
 }
 
 char *lathe_cache_folder(void) {
@@ -153,7 +192,8 @@ lathe_status lathe_speculation_params(const lathe_speculation_args *args, const 
     params->cool_nu = args->cool_nu;
     params->cache_dir = cache;
     params->logger = cli->logger;
-    return LATHE_OK;
+    params->std_budget = (int32_t) args->std_budget;
+    return parse_span(args->span, &params->span_begin, &params->span_end, err);
 }
 
 /* --- Reports ------------------------------------------------------------------------------------- */

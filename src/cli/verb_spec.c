@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/text.h"
+#include "cli/analyse_long.h"
 #include "cli/cli.h"
 #include "lathe/decode.h"
 
@@ -12,6 +13,7 @@ typedef struct spec_args {
     bool unused; /* offset 0 stands for "no such field" in option tables */
     const char *alpha, *arms, *v, *rates, *controller, *p, *q, *schedules, *deltas;
     double c, ucb_scale, nu;
+    lathe_analyse_long text; /* of analyse std and longspec */
     int64_t length, n_tokens, runs, seed, samples, nodes, depth;
 } spec_args;
 
@@ -29,6 +31,13 @@ static void defaults(void *arguments) {
     a->controller = "ucb,exp3,hedge,uniform";
     a->schedules = "uniform,excess,linear,reverse";
     a->deltas = "1,1.1,1.25,1.5,2,3";
+    a->text = (lathe_analyse_long){.ctx = "512,2048,8192",
+                                   .n_predict = 64,
+                                   .length = 4,
+                                   .budget = 1024,
+                                   .queries = 64,
+                                   .repeats = 3,
+                                   .batch = 1};
 }
 
 #define AT(field) offsetof(spec_args, field)
@@ -85,6 +94,60 @@ static const lathe_option analyse_options[] = {
     LIST("delta", deltas, "1,1.1,1.25,1.5,2,3", "mean factors on the acceptance ratio"),
     REAL("nu", nu, 0, 3, "0.7", "decay of the factor by position"),
     LIST("schedules", schedules, "uniform,excess,linear,reverse", "schedules to compare"),
+    {.name = "model",
+     .short_name = "m",
+     .group = "std, longspec",
+     .arg = "FILE",
+     .kind = LATHE_OPTION_FILE,
+     .offset = AT(text.model),
+     .env = "LATHE_MODEL",
+     .help = "the target"},
+    {.name = "file",
+     .short_name = "f",
+     .group = "std, longspec",
+     .arg = "FILE",
+     .kind = LATHE_OPTION_FILE,
+     .offset = AT(text.text),
+     .help = "a text, at least as long as the largest context"},
+    {.name = "draft",
+     .group = "std, longspec",
+     .arg = "FILE",
+     .kind = LATHE_OPTION_FILE,
+     .offset = AT(text.draft),
+     .help = "(longspec) the draft's GGUF"},
+    {.name = "ctx",
+     .group = "std, longspec",
+     .arg = "LIST",
+     .kind = LATHE_OPTION_LIST,
+     .offset = AT(text.ctx),
+     .default_text = "512,2048,8192",
+     .help = "tokens of context"},
+    {.name = "session",
+     .group = "std, longspec",
+     .arg = "FILE",
+     .kind = LATHE_OPTION_FILE,
+     .offset = AT(text.session),
+     .help = "where the text's cache is kept: read if it is there, else written"},
+    NUMBER("n-predict", text.n_predict, 1, 4096, "64", "tokens generated at each context, plain and drafted"),
+    NUMBER("spec-len", text.length, 1, 16, "4", "drafts a round"),
+    {.name = "spec-tree",
+     .group = "std, longspec",
+     .arg = "SHAPE",
+     .kind = LATHE_OPTION_TEXT,
+     .offset = AT(text.tree),
+     .help = "(longspec) chain, or beam:W1,W2,..."},
+    NUMBER("std-budget", text.budget, 64, 1e7, "1024", "(std) cache rows a draft is made over"),
+    NUMBER("queries", text.queries, 1, 256, "64", "(std) last tokens that choose the rows"),
+    {.name = "keep",
+     .group = "std, longspec",
+     .arg = "RULE",
+     .kind = LATHE_OPTION_TEXT,
+     .offset = AT(text.rule),
+     .default_text = "top",
+     .help = "(std) rows that are kept: top (most attended to), window (first 32 and last), random"},
+    NUMBER("repeats", text.repeats, 1, 16, "3", "times are medians of so many"),
+    NUMBER("batch", text.batch, 1, 4096, "1", "sequences at once, for the prediction by bytes"),
+    NUMBER("threads", text.threads, 0, 1024, "measured", "threads"),
 };
 
 /* Numbers of a comma-separated list; *n of them. */
@@ -281,8 +344,12 @@ static lathe_status run_tree(const void *arguments, lathe_cli *cli, lathe_error 
 
 static lathe_status run_analyse(const void *arguments, lathe_cli *cli, lathe_error *err) {
     const spec_args *a = arguments;
-    if (cli->n_positional != 1 || strcmp(cli->positional[0], "cool") != 0)
-        return lathe_fail(err, LATHE_ERR_ARG, "what to analyse is missing; want `lathe spec analyse cool`");
+    const char *what = cli->n_positional == 1 ? cli->positional[0] : "";
+    if (strcmp(what, "std") == 0 || strcmp(what, "longspec") == 0)
+        return lathe_cli_analyse_long(what, &a->text, cli, err);
+    if (strcmp(what, "cool") != 0)
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "what to analyse is missing; want `lathe spec analyse cool`, `std` or `longspec`");
     double *P = malloc(2 * LIST_MAX * sizeof *P), delta[64];
     if (!P)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the tables");
@@ -352,7 +419,10 @@ VERB(
 VERB(tree, "spec tree", "the draft tree of largest expected acceptance",
      "lathe spec tree --rates LIST [-N NODES]", "lathe spec tree --rates .6,.2,.1 -N 16", "lathe.spec-tree/1",
      tree_options, run_tree);
-VERB(analyse, "spec analyse", "exact cost and gain of relaxed acceptance (COOL-SD)",
-     "lathe spec analyse cool --p LIST --q LIST",
-     "lathe spec analyse cool --p .5,.5,.3,.7 --q .6,.4,.5,.5 --L 5", "lathe.spec-analyse/1", analyse_options,
-     run_analyse);
+VERB(analyse, "spec analyse",
+     "what relaxed acceptance costs (cool); what drafts for long texts gain (std, longspec)",
+     "lathe spec analyse cool --p LIST --q LIST\n       lathe spec analyse std|longspec -m MODEL -f TEXT "
+     "--ctx LIST",
+     "lathe spec analyse cool --p .5,.5,.3,.7 --q .6,.4,.5,.5 --L 5\n"
+     "lathe spec analyse std -m big.gguf -f book.txt --ctx 8192,32768 --session book.session",
+     "lathe.spec-analyse/1", analyse_options, run_analyse);

@@ -8,7 +8,7 @@
 
 typedef struct synth_args {
     bool unused;
-    const char *arch, *shape, *type, *output, *like;
+    const char *arch, *shape, *type, *output, *like, *draft, *draft_output;
     int64_t seed, n_threads;
 } synth_args;
 
@@ -41,6 +41,18 @@ static const lathe_option options[] = {
      .kind = LATHE_OPTION_FILE,
      .offset = AT(like),
      .help = "a trained llama or qwen2 model, made as large as the shape without changing its function"},
+    {.name = "draft",
+     .group = "model",
+     .arg = "FILE",
+     .kind = LATHE_OPTION_FILE,
+     .offset = AT(draft),
+     .help = "(--like) a LongSpec draft of that model, widened alike into --draft-output"},
+    {.name = "draft-output",
+     .group = "output",
+     .arg = "FILE",
+     .kind = LATHE_OPTION_FILE,
+     .offset = AT(draft_output),
+     .help = "where the widened draft goes"},
     {.name = "seed",
      .short_name = "s",
      .group = "model",
@@ -86,12 +98,17 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
         return lathe_fail(err, LATHE_ERR_ARG, "no output file; want -o FILE.gguf");
     if (cli->n_positional)
         return lathe_fail(err, LATHE_ERR_ARG, "'%.80s' is no option; want -o FILE.gguf", cli->positional[0]);
+    if ((args->draft || args->draft_output) && !(args->draft && args->draft_output && args->like))
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "a draft is widened with --like, --draft and --draft-output, all three");
     lathe_synth_params params = lathe_synth_params_default();
     lathe_synth_result result;
     params.arch = args->arch;
     params.shape = args->shape;
     params.type = args->type;
     params.like = args->like;
+    params.draft = args->draft;
+    params.draft_output = args->draft_output;
     params.seed = (uint64_t) args->seed;
     params.n_threads = (int32_t) args->n_threads;
     params.progress = cli->progress;

@@ -11,6 +11,7 @@ extern const lathe_verb lathe_verb_bench;
 extern const lathe_verb lathe_verb_quantize;
 extern const lathe_verb lathe_verb_synth;
 extern const lathe_verb lathe_verb_train;
+extern const lathe_verb lathe_verb_train_longspec;
 extern const lathe_verb lathe_verb_curvature;
 extern const lathe_verb lathe_verb_probe;
 extern const lathe_verb lathe_verb_spec_check;
@@ -21,6 +22,7 @@ extern const lathe_verb lathe_verb_spec_calibrate;
 extern const lathe_verb lathe_verb_spec_record;
 extern const lathe_verb lathe_verb_spec_replay;
 extern const lathe_verb lathe_verb_spec_report;
+extern const lathe_verb lathe_verb_spec_convert;
 extern const lathe_verb lathe_verb_ngram_build;
 extern const lathe_verb lathe_verb_ngram_merge;
 extern const lathe_verb lathe_verb_ngram_stats;
@@ -52,6 +54,7 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_quantize,
     &lathe_verb_synth,
     &lathe_verb_train,
+    &lathe_verb_train_longspec,
     &lathe_verb_curvature,
     &lathe_verb_probe,
     &lathe_verb_spec_check,
@@ -62,6 +65,7 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_spec_record,
     &lathe_verb_spec_replay,
     &lathe_verb_spec_report,
+    &lathe_verb_spec_convert,
     &lathe_verb_ngram_build,
     &lathe_verb_ngram_merge,
     &lathe_verb_ngram_stats,

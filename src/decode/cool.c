@@ -47,7 +47,7 @@ static bool is_law(const double *row, int32_t n) {
     return fabs(sum - 1.0) < 1e-9;
 }
 
-static lathe_status schedule_of(const char *name, int32_t *mode, lathe_error *err) {
+lathe_status lathe_cool_mode_find(const char *name, int32_t *mode, lathe_error *err) {
     static const char *const names[] = {"excess", "mean", "uniform", "linear", "reverse"};
     for (int32_t i = 0; i < (int32_t) LATHE_LEN(names); i++)
         if (strcmp(names[i], name) == 0) {
@@ -62,7 +62,7 @@ lathe_status lathe_cool_analyse(const double *P, const double *Q, int32_t n, int
     lathe_verify_options options = lathe_verify_options_default();
     options.cool_delta = delta;
     options.cool_nu = nu;
-    lathe_status status = schedule_of(schedule, &options.cool_mode, err);
+    lathe_status status = lathe_cool_mode_find(schedule, &options.cool_mode, err);
     if (status)
         return status;
     if (n < 2 || n > N_MAX || L < 1 || L > L_MAX || !(delta >= 1.0 && delta <= 1e12) ||

@@ -28,6 +28,9 @@ typedef struct lathe_proposer_params {
     const char *tree;      /* shape of drafts: chain, eagle2:N,D,K, sequoia:N, static:FILE; NULL: chain */
     const char *cache_dir; /* folder of what is kept between runs; NULL: nothing is kept */
     lathe_logger logger;
+    /* std: rows of the sparse cache, queries that choose them, the positions they are chosen from (both 0:
+     * all but the last std_queries of the text), and the rule (lathe_long_params) */
+    int32_t std_budget, std_queries, span_begin, span_end, std_rule;
 } lathe_proposer_params;
 
 lathe_proposer_params lathe_proposer_params_default(void);
@@ -90,6 +93,9 @@ LATHE_NODISCARD lathe_status lathe_proposer_find(const char *name, const lathe_p
                                                  const char **file, lathe_error *err);
 
 extern const lathe_proposer lathe_proposer_lookup, lathe_proposer_suffix, lathe_proposer_ngram,
-    lathe_proposer_mod, lathe_proposer_recycle, lathe_proposer_draft;
+    lathe_proposer_mod, lathe_proposer_recycle, lathe_proposer_draft, lathe_proposer_std,
+    lathe_proposer_longspec;
+/* Share of the attention that std's sparse cache keeps, mean over layers; NaN before a choice. */
+double lathe_std_kept_mass(const void *state);
 
 #endif

@@ -5,8 +5,8 @@
 #include <string.h>
 
 const lathe_proposer *const lathe_proposers[] = {
-    &lathe_proposer_lookup, &lathe_proposer_suffix,  &lathe_proposer_ngram,
-    &lathe_proposer_mod,    &lathe_proposer_recycle, &lathe_proposer_draft,
+    &lathe_proposer_lookup,  &lathe_proposer_suffix, &lathe_proposer_ngram, &lathe_proposer_mod,
+    &lathe_proposer_recycle, &lathe_proposer_draft,  &lathe_proposer_std,   &lathe_proposer_longspec,
 };
 const size_t lathe_n_proposers = LATHE_LEN(lathe_proposers);
 
@@ -17,7 +17,9 @@ lathe_proposer_params lathe_proposer_params_default(void) {
                                    .match_factor = 1.0,
                                    .p_min = 0.1,
                                    .frequency = true,
-                                   .recycle_k = 8};
+                                   .recycle_k = 8,
+                                   .std_budget = 1024,
+                                   .std_queries = 64};
 }
 
 lathe_status lathe_proposer_find(const char *name, const lathe_proposer **proposer, const char **file,

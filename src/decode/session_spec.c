@@ -20,7 +20,8 @@ lathe_spec_params lathe_spec_params_default(void) {
                                .cool_nu = o.cool_nu,
                                .typical_epsilon = o.typical_epsilon,
                                .typical_delta = o.typical_delta,
-                               .threshold = 0.7};
+                               .threshold = 0.7,
+                               .std_budget = 1024};
 }
 
 void lathe_spec_free(void *state) {
@@ -110,6 +111,9 @@ static lathe_status open_sources(lathe_spec *s, const lathe_session *session, co
     params.exact = session->params.context.exact;
     params.cache_dir = p->cache_dir;
     params.logger = p->logger;
+    params.std_budget = p->std_budget;
+    params.span_begin = p->span_begin;
+    params.span_end = p->span_end;
     bool shaped = false;
     for (int32_t i = 0; i < s->set.n_sources; i++) {
         lathe_spec_source *source = &s->source[i];
@@ -121,7 +125,8 @@ static lathe_status open_sources(lathe_spec *s, const lathe_session *session, co
                            !s->verifier->same_text && s->verifier != &lathe_verifier_typical;
         source->law = drawn ? LATHE_LAW_SAMPLED : LATHE_LAW_POINT;
         source->trust = source->proposer->slow || !(session->params.sampler.temp > 0.0) ? 1.0 : 0.5;
-        const bool is_shaped = source->proposer->slow && p->tree && strcmp(p->tree, "chain") != 0;
+        const bool is_shaped =
+            source->proposer->slow && source->proposer->trees && p->tree && strcmp(p->tree, "chain") != 0;
         const bool tree = source->proposer->slow ? is_shaped : source->proposer->trees;
         shaped = shaped || is_shaped;
         status = lathe_verifier_check(s->verifier, source->law, tree, &s->options,

@@ -66,6 +66,8 @@ LATHE_NODISCARD lathe_status lathe_verify_tree(const lathe_verifier *verifier, c
                                                const lathe_chance *chance, double *work,
                                                lathe_verdict *verdict, lathe_error *err);
 
+/* "excess", "mean", "uniform", "linear", "reverse" to a lathe_cool_mode. */
+LATHE_NODISCARD lathe_status lathe_cool_mode_find(const char *name, int32_t *mode, lathe_error *err);
 /* omega[length]: the factors of `cool` for positions 1 .. length, each at least 1. */
 void lathe_cool_schedule(const lathe_verify_options *options, int32_t length, double *omega);
 

@@ -5,10 +5,18 @@
 
 extern const lathe_lab_entry lathe_lab_muon_curvature;
 extern const lathe_lab_entry lathe_lab_muon_tail;
+extern const lathe_lab_entry lathe_lab_banditspec;
+extern const lathe_lab_entry lathe_lab_cool_sd;
+extern const lathe_lab_entry lathe_lab_longspec;
+extern const lathe_lab_entry lathe_lab_std;
 
 const lathe_lab_entry *const lathe_labs[] = {
     &lathe_lab_muon_curvature,
     &lathe_lab_muon_tail,
+    &lathe_lab_banditspec,
+    &lathe_lab_cool_sd,
+    &lathe_lab_longspec,
+    &lathe_lab_std,
     NULL,
 };
 

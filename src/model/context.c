@@ -21,6 +21,7 @@ static lathe_status check_params(const lathe_model *m, lathe_context_params *p, 
         int32_t value, min, max;
     } checks[] = {
         {"context", p->n_ctx, 0, LATHE_DESC_CTX_MAX},
+        {"rows of the cache", p->n_rows, 0, LATHE_DESC_CTX_MAX},
         {"batch", p->n_batch, 0, BATCH_MAX},
         {"sequences", p->n_seq_max, 0, LATHE_KV_SEQS_MAX},
         {"threads", p->n_threads, 0, GGML_MAX_N_THREADS},
@@ -34,6 +35,7 @@ static lathe_status check_params(const lathe_model *m, lathe_context_params *p, 
             return lathe_fail(err, LATHE_ERR_ARG, "%s: %d; %d to %d is right", checks[i].name,
                               checks[i].value, checks[i].min, checks[i].max);
     p->n_ctx = p->n_ctx > 0 ? p->n_ctx : n_train;
+    p->n_rows = p->n_rows > 0 ? p->n_rows : p->n_ctx;
     p->n_seq_max = p->n_seq_max > 0 ? p->n_seq_max : 1;
     p->n_batch = p->n_batch > 0 ? p->n_batch : 512;
     p->n_batch = p->n_batch < p->n_ctx ? p->n_batch : p->n_ctx;
@@ -129,10 +131,10 @@ lathe_status lathe_context_new(const lathe_model *model, const lathe_context_par
     c->dummy_row = p.exact && model->float_weights;
     /* Tensors have spare rows: n_kv is rounded up, and the row that --exact adds to lonely ones goes there.
      */
-    int32_t n_rows[LATHE_KV_GROUPS_MAX] = {(p.n_ctx + 1 + 255) / 256 * 256};
+    int32_t n_rows[LATHE_KV_GROUPS_MAX] = {(p.n_rows + 1 + 255) / 256 * 256};
     status = open_devices(c, err);
     if (status == LATHE_OK)
-        status = lathe_cells_new(p.n_ctx, p.n_seq_max, &c->cells, err);
+        status = lathe_cells_new(p.n_rows, p.n_seq_max, &c->cells, err);
     c->cells.ordered = p.exact;
     for (int32_t i = 1; i < policy.n_groups && status == LATHE_OK; i++) {
         status = lathe_kv_stream_new(&policy.rules[i], p.n_ctx, p.n_seq_max, p.n_batch, &c->streams[i], err);

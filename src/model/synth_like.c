@@ -4,8 +4,9 @@
  * of d, so norm weights are scaled by sqrt(d / D) and epsilon by d / D. New heads have V = 0, new
  * feed-forward rows lead into zero columns, new layers add zero. A head of width h' > h turns zeros besides
  * its h values: Q is scaled by sqrt(h' / h), as scores are divided by sqrt(h'), and the base of the rotation
- * becomes base^(h' / h), which keeps the angles of the old pairs. Each new matrix is a gather of the old one
- * by two index maps, -1 standing for zero. */
+ * becomes base^(h' / h), which keeps the angles of the old pairs. The last layer stays the last, the new ones
+ * are put before it, so that what reads the last layer's cache (LongSpec) finds it there. Each new matrix is
+ * a gather of the old one by two index maps, -1 standing for zero. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 
 #include "base/machine.h"
 #include "model/convert.h"
+#include "model/longspec.h"
 #include "model/synth.h"
 
 enum { PIECE_VALUES = 1 << 21, GRAIN_ROWS = 8 };
@@ -249,12 +251,28 @@ static lathe_status write_rows(widener *w, const lathe_desc_tensor *t, uint32_t 
     return st;
 }
 
+/* The old name of a tensor: layers but the last keep their number. "" for those of new layers. */
+static void old_name(const widener *w, const lathe_desc_tensor *t, char *out) {
+    const int32_t last = w->from->n_layer - 1, new_last = w->to->n_layer - 1;
+    const char *rest = strchr(t->name + 4, '.');
+    if (t->layer < 0)
+        snprintf(out, LATHE_DESC_NAME_MAX, "%s", t->name);
+    else if (t->layer < last)
+        snprintf(out, LATHE_DESC_NAME_MAX, "%s", t->name);
+    else if (t->layer == new_last && rest != NULL)
+        snprintf(out, LATHE_DESC_NAME_MAX, "blk.%d%.40s", last, rest);
+    else
+        out[0] = '\0';
+}
+
 static lathe_status widen_tensor(widener *w, const lathe_desc_tensor *t, uint32_t type) {
     gather_work g = {.n_columns = t->ne[0], .scale = 1, .out = w->values};
     side columns = SIDE_EMBD, rows = SIDE_COUNT;
     /* a tied head becomes a head of its own */
     const bool untied = strcmp(t->name, "output.weight") == 0 && !w->from->has_output;
-    const lathe_gguf_tensor *old = lathe_gguf_tensor_find(w->g, untied ? "token_embd.weight" : t->name);
+    char name[LATHE_DESC_NAME_MAX];
+    old_name(w, t, name);
+    const lathe_gguf_tensor *old = lathe_gguf_tensor_find(w->g, untied ? "token_embd.weight" : name);
     const bool is_norm = t->role == LATHE_ROLE_NORM;
     free(w->old);
     w->old = NULL;
@@ -267,7 +285,9 @@ static lathe_status widen_tensor(widener *w, const lathe_desc_tensor *t, uint32_
         g.old = w->old;
         g.n_old_columns = old->ne[0];
     }
-    if (!sides_of(t->name, &columns, &rows)) { /* rope_freqs: a factor a pair, 1 for new ones */
+    /* a draft's cross attention has the sides of a layer's attention */
+    if (!sides_of(strncmp(t->name, "xattn", 5) == 0 ? t->name + 1 : t->name, &columns,
+                  &rows)) { /* rope_freqs: a factor a pair, 1 for new ones */
         for (int64_t i = 0; i < t->ne[0]; i++)
             w->values[i] = old && i < old->ne[0] ? w->old[i] : 1.0f;
         return write_rows(w, t, type, &g);
@@ -334,6 +354,68 @@ static lathe_status write_wide(widener *w, uint32_t target, const char *path, la
     return lathe_gguf_writer_finish(writer, w->err);
 }
 
+/* The draft of the old model as one of the new: w->g is the draft's file, its feed-forward part becomes as
+ * wide as the model's. */
+static lathe_status write_draft(widener *w, uint32_t target, const char *model_path) {
+    const lathe_synth_params *p = w->params;
+    lathe_longspec_desc from, to;
+    lathe_gguf *model = NULL, *draft = NULL;
+    const lathe_gguf *old = w->g;
+    lathe_desc_tensor *list = NULL;
+    size_t n = 0;
+    lathe_status st = lathe_gguf_open(p->draft, NULL, &draft, w->err);
+    if (!st)
+        st = lathe_longspec_read(draft, &from, w->err);
+    if (!st && from.target_hash != lathe_longspec_hash_of(old, w->from->n_layer))
+        st = lathe_fail(w->err, LATHE_ERR_INPUT, "%s: not a draft of %s", p->draft, p->like);
+    if (!st)
+        st = lathe_gguf_open(model_path, NULL, &model, w->err);
+    if (!st) {
+        to = from;
+        to.n_embd = w->to->n_embd;
+        to.n_head = w->to->n_head;
+        to.n_head_kv = w->to->n_head_kv;
+        to.n_embd_head = w->to->n_embd_head_k;
+        to.n_ff = w->to->n_ff > from.n_ff ? w->to->n_ff : from.n_ff;
+        to.target_hash = lathe_longspec_hash_of(model, w->to->n_layer);
+        st = lathe_longspec_tensors(&to, &list, &n, w->err);
+    }
+    int32_t *ff = malloc((size_t) (st ? 1 : to.n_ff) * sizeof *ff), *of_model = w->map[SIDE_FF];
+    if (!st && !ff)
+        st = lathe_fail(w->err, LATHE_ERR_MEMORY, "no memory for index maps of %d values", to.n_ff);
+    for (int32_t i = 0; !st && i < to.n_ff; i++)
+        ff[i] = i < from.n_ff ? i : -1;
+    w->map[SIDE_FF] = ff;
+    if (!st)
+        st = lathe_gguf_writer_new(&w->w, w->err);
+    if (!st)
+        lathe_longspec_put_keys(&to, w->w);
+    const lathe_type_rule rule = {.target = target, .n_layer = w->to->n_layer};
+    for (size_t i = 0; !st && i < n; i++)
+        lathe_gguf_put_tensor(
+            w->w, list[i].name,
+            lathe_type_for(&rule, list[i].name, list[i].n_dims, list[i].ne[0], GGML_TYPE_F32), list[i].n_dims,
+            list[i].ne);
+    if (!st)
+        st = lathe_gguf_writer_begin(w->w, p->draft_output, w->err);
+    w->g = draft;
+    for (size_t i = 0; !st && i < n; i++)
+        st = widen_tensor(w, &list[i],
+                          lathe_type_for(&rule, list[i].name, list[i].n_dims, list[i].ne[0], GGML_TYPE_F32));
+    w->g = old;
+    if (!st) {
+        lathe_gguf_writer *writer = w->w;
+        w->w = NULL; /* finish frees it */
+        st = lathe_gguf_writer_finish(writer, w->err);
+    }
+    w->map[SIDE_FF] = of_model;
+    free(ff);
+    free(list);
+    lathe_gguf_close(draft);
+    lathe_gguf_close(model);
+    return st;
+}
+
 lathe_status lathe_synth_widen(const char *path, const lathe_synth_params *params, uint32_t target,
                                lathe_synth_result *result, lathe_error *err) {
     widener w = {.params = params, .err = err};
@@ -358,6 +440,8 @@ lathe_status lathe_synth_widen(const char *path, const lathe_synth_params *param
         st = lathe_gguf_writer_new(&w.w, err);
     if (!st)
         st = write_wide(&w, target, path, result);
+    if (!st && params->draft && params->draft_output)
+        st = write_draft(&w, target, path);
     lathe_gguf_writer_free(w.w);
     lathe_pool_free(w.pool);
     for (int s = 0; s < SIDE_COUNT; s++)

@@ -239,7 +239,8 @@ lathe_status lathe_checkpoint_save(const char *folder, lathe_checkpoint *c, cons
     if (status == LATHE_OK)
         status = path_in(path, work, "model.gguf", err);
     if (status == LATHE_OK)
-        status = lathe_model_write(path, desc, net, values, name, tokenizer, err);
+        status = c->write != NULL ? c->write(c->user, path, net, values, err)
+                                  : lathe_model_write(path, desc, net, values, name, tokenizer, err);
     if (status == LATHE_OK)
         status = path_in(path, work, "state.gguf", err);
     if (status == LATHE_OK)

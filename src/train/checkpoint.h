@@ -18,6 +18,10 @@ typedef struct lathe_checkpoint {
     float **state;      /* [n] of lathe_net_n_tensors; NULL where state_size is 0 */
     size_t *state_size; /* [n] floats */
     float **average;    /* [n] or NULL: the exponential average of the weights */
+    /* Writes the weights where they are no plain model's; NULL: lathe_model_write. */
+    lathe_status (*write)(void *user, const char *path, const lathe_net *net, float *const *values,
+                          lathe_error *err);
+    void *user;
 } lathe_checkpoint;
 
 /* Writes a model file: description, tokenizer of the file `tokenizer` (NULL: none), tensors in f32. */

@@ -156,15 +156,24 @@ static lathe_status write_results(lathe_run *r, lathe_error *err) {
     for (size_t i = 0; values != NULL && i < r->n; i++)
         values[i] = r->at.average != NULL ? r->at.average[i] : lathe_net_weights(r->net, i);
     snprintf(path, sizeof path, "%s/model.gguf", r->p->output);
+    const lathe_train_task *task = r->task;
     lathe_status status = values == NULL ? lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory", path)
+                          : task != NULL ? task->write(task->user, path, r->net, values, err)
                                          : lathe_model_write(path, &r->desc, r->net, values, r->p->name,
                                                              lathe_run_tokenizer(r), err);
     free(values);
+    if (status == LATHE_OK && task != NULL && task->finish != NULL)
+        status = task->finish(task->user, r->net, r->eval_data, r->batch, err);
     return status == LATHE_OK ? lathe_run_report(r, err) : status;
 }
 
 lathe_status lathe_train_run(const lathe_train_params *params, lathe_train_result *result, lathe_error *err) {
-    lathe_run r = {.p = params, .eval_loss = NAN};
+    return lathe_train_run_task(params, NULL, result, err);
+}
+
+lathe_status lathe_train_run_task(const lathe_train_params *params, const lathe_train_task *task,
+                                  lathe_train_result *result, lathe_error *err) {
+    lathe_run r = {.p = params, .task = task, .eval_loss = NAN};
     *result = (lathe_train_result){.loss = NAN, .eval_loss = NAN};
     lathe_status status = lathe_comm_open(&r.comm, err);
     bool writes = lathe_comm_rank(r.comm) == 0;
@@ -180,7 +189,9 @@ lathe_status lathe_train_run(const lathe_train_params *params, lathe_train_resul
     }
     status = lathe_comm_agree(r.comm, status, err);
     if (status == LATHE_OK) {
-        result->n_params = lathe_desc_n_params(&r.desc);
+        result->n_params = 0;
+        for (size_t i = 0; i < r.n; i++)
+            result->n_params += lathe_net_size(r.net, i);
         result->rank = lathe_comm_rank(r.comm);
         status = loop(&r, metrics, result, err);
     }

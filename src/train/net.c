@@ -31,6 +31,7 @@ typedef struct plan {
 
 struct lathe_net {
     lathe_desc desc;
+    lathe_net_task task; /* logits NULL: none */
     int32_t rows, ctx;
     lathe_desc_tensor *list;
     size_t n;
@@ -99,6 +100,18 @@ static T *build_logits(lathe_net *net, struct ggml_cgraph *graph, layers *marks)
                                    .swiglu = fused ? swiglu : NULL,
                                    .branch = learns && net->drops ? branch : NULL,
                                    .user = net};
+    if (net->task.logits != NULL)
+        return net->task.logits(net->task.user,
+                                &(lathe_net_io){.ctx = net->nodes,
+                                                .graph = graph,
+                                                .tokens = net->tokens,
+                                                .positions = net->positions,
+                                                .mask = net->mask,
+                                                .rows = net->rows,
+                                                .n_ctx = net->ctx,
+                                                .kernels = fused ? &kernels : NULL,
+                                                .find = find,
+                                                .net = net});
     lathe_build b = {.ctx = net->nodes,
                      .gf = graph,
                      .desc = &net->desc,
@@ -186,6 +199,8 @@ static lathe_status build(lathe_net *net, const lathe_net_opts *opts, lathe_erro
     net->targets = ggml_new_tensor_1d(net->fixed, GGML_TYPE_I32, n);
     if (opts->teacher)
         net->teacher = ggml_new_tensor_2d(net->fixed, GGML_TYPE_F32, net->desc.n_vocab, n);
+    if (net->task.inputs != NULL)
+        net->task.inputs(net->task.user, net->fixed, net->rows, net->ctx);
     net->buffer = ggml_backend_alloc_ctx_tensors(net->fixed, net->cpu);
     if (net->buffer == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the weights and inputs of %lld tokens",
@@ -195,7 +210,8 @@ static lathe_status build(lathe_net *net, const lathe_net_opts *opts, lathe_erro
     fill_mask(net->mask, net->ctx, 0);
     if (net->mask_sliding != NULL)
         fill_mask(net->mask_sliding, net->ctx, net->desc.window);
-    status = lathe_weights_bind(&net->desc, find, net, &net->roles, err);
+    if (net->task.logits == NULL)
+        status = lathe_weights_bind(&net->desc, find, net, &net->roles, err);
     if (status != LATHE_OK)
         return status;
     net->forward.graph = ggml_new_graph_custom(net->nodes, TENSORS_MAX / 4, false);
@@ -251,7 +267,18 @@ lathe_status lathe_net_open(const lathe_desc *desc, const lathe_net_opts *opts, 
     net->loss = opts->loss;
     net->drops = opts->dropout > 0;
     net->dropout = (lathe_dropout){.p = opts->dropout, .seed = opts->seed};
-    lathe_status status = lathe_desc_tensors(desc, &net->list, &net->n, err);
+    lathe_status status = LATHE_OK;
+    if (opts->task == NULL) {
+        status = lathe_desc_tensors(desc, &net->list, &net->n, err);
+    } else {
+        net->task = *opts->task;
+        net->n = opts->task->n;
+        net->list = malloc(net->n * sizeof *net->list);
+        if (net->list != NULL)
+            memcpy(net->list, opts->task->list, net->n * sizeof *net->list);
+        else
+            status = lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a list of %zu tensors", net->n);
+    }
     if (status == LATHE_OK)
         status = build(net, opts, err);
     if (status != LATHE_OK) {
@@ -333,7 +360,7 @@ void lathe_net_init(lathe_net *net, uint64_t seed) {
         int64_t n = ggml_nelements(net->weights[i]);
         double std = d->role == LATHE_ROLE_EMBD ? 0.02 : 1 / sqrt((double) d->ne[0]);
         if (d->role == LATHE_ROLE_RESIDUAL)
-            std /= sqrt(2.0 * net->desc.n_layer);
+            std /= sqrt(2.0 * (net->task.logits != NULL ? 1 : net->desc.n_layer));
         uint32_t hash = name_hash(d->name);
         for (int64_t k = 0; k < n; k += 2) {
             uint32_t word[4];

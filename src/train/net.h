@@ -8,8 +8,35 @@
 #include "train/loss.h"
 
 struct lathe_gguf;
+struct lathe_kernels;
 
 typedef struct lathe_net lathe_net;
+
+/* What a task's graph is made of. */
+typedef struct lathe_net_io {
+    struct ggml_context *ctx;  /* for nodes */
+    struct ggml_cgraph *graph; /* what is expanded here is computed, whether the loss needs it or not */
+    struct ggml_tensor *tokens,
+        *positions;           /* I32 [rows * n_ctx]; positions may be written over between steps */
+    struct ggml_tensor *mask; /* f32 [n_ctx, n_ctx], causal */
+    int32_t rows, n_ctx;
+    const struct lathe_kernels
+        *kernels; /* products, causal attention, SwiGLU with derivatives; while this runs */
+    struct ggml_tensor *(*find)(void *net, const char *name); /* a tensor that learns */
+    void *net;
+} lathe_net_io;
+
+/* A net that is no plain model: which tensors learn, and how logits come from them. */
+typedef struct lathe_net_task {
+    const lathe_desc_tensor *list; /* [n], copied */
+    size_t n;
+    /* Makes inputs of its own in ctx (at most 8), which are allocated after; their data is the task's to
+     * fill. */
+    void (*inputs)(void *user, struct ggml_context *ctx, int32_t rows, int32_t n_ctx);
+    /* [n_vocab, rows * n_ctx] */
+    struct ggml_tensor *(*logits)(void *user, const lathe_net_io *io);
+    void *user;
+} lathe_net_task;
 
 typedef struct lathe_net_opts {
     int32_t rows, ctx; /* sequences of so many tokens at a time */
@@ -20,6 +47,8 @@ typedef struct lathe_net_opts {
     double dropout;  /* share of the branches' channels that gradients do without; set per step below */
     uint64_t seed;   /* of its masks */
     lathe_loss loss; /* what the gradients are of */
+    const lathe_net_task
+        *task; /* NULL: the plain model of the description, which else gives the vocabulary alone */
 } lathe_net_opts;
 
 LATHE_NODISCARD lathe_status lathe_net_open(const lathe_desc *desc, const lathe_net_opts *opts,

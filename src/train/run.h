@@ -5,6 +5,7 @@
 #include "train/checkpoint.h"
 #include "train/comm.h"
 #include "train/net.h"
+#include "train/task.h"
 
 struct lathe_gguf;
 
@@ -20,6 +21,7 @@ typedef struct lathe_run_tensor {
 
 typedef struct lathe_run {
     const lathe_train_params *p;
+    const lathe_train_task *task; /* NULL: the plain model */
     lathe_desc desc;
     lathe_net *net, *teacher;
     struct lathe_gguf *init;

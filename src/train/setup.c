@@ -73,6 +73,8 @@ static lathe_status write_settings(lathe_run *r, lathe_error *err) {
     for (size_t g = 0; g < p->n_groups && status == LATHE_OK; g++)
         status = lathe_buf_printf(&b, err, "group=%s %s %.9g\n", p->groups[g].match,
                                   lathe_optim_name(p->groups[g].optim.kind), p->groups[g].lr);
+    if (status == LATHE_OK && r->task != NULL)
+        status = r->task->settings(r->task->user, &b, err);
     if (status == LATHE_OK)
         r->at.settings = lathe_buf_take(&b, NULL);
     lathe_buf_free(&b);
@@ -217,6 +219,7 @@ lathe_status lathe_run_open(lathe_run *r, lathe_error *err) {
         return lathe_fail(err, LATHE_ERR_INPUT, "%s: %llu tokens are less than a sequence of %d + 1", p->data,
                           (unsigned long long) lathe_tokens_count(r->data), p->n_ctx);
     const lathe_net_opts opts = {
+        .task = r->task != NULL ? &r->task->net : NULL,
         .rows = p->rows,
         .ctx = p->n_ctx,
         .n_threads = p->n_threads,
@@ -226,7 +229,13 @@ lathe_status lathe_run_open(lathe_run *r, lathe_error *err) {
         .seed = p->seed,
         .teacher = p->distill != NULL,
         .loss = {p->distill != NULL ? p->distill_weight : 0, p->z_loss, p->label_smoothing}};
-    status = p->init != NULL ? describe_init(r, err) : describe_new(r, err);
+    if (r->task != NULL) {
+        r->desc = *r->task->desc;
+        r->at.write = r->task->write;
+        r->at.user = r->task->user;
+    } else {
+        status = p->init != NULL ? describe_init(r, err) : describe_new(r, err);
+    }
     if (status == LATHE_OK)
         status = lathe_net_open(&r->desc, &opts, &r->net, err);
     if (status == LATHE_OK && p->distill != NULL)

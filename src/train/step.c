@@ -59,6 +59,8 @@ static lathe_status micro_batch(lathe_run *r, int64_t t, int32_t a, double sums[
     lathe_status status = teach(r, err);
     int64_t before =
         (int64_t) a * lathe_comm_size(r->comm) + lathe_comm_rank(r->comm); /* micro-batches of the step */
+    if (r->task != NULL)
+        r->task->prepare(r->task->user, r->p->seed, t - 1, (int32_t) before);
     lathe_net_set_dropout(r->net, t >= r->p->dropout_from ? r->p->dropout : 0, t,
                           before * r->p->rows * r->p->n_ctx);
     if (status == LATHE_OK)
@@ -273,6 +275,8 @@ lathe_status lathe_run_evaluate(lathe_run *r, double *loss, lathe_error *err) {
                               r->batch + j * (width + 1));
         }
         double part;
+        if (r->task != NULL)
+            r->task->prepare(r->task->user, p->seed, -1, (int32_t) b);
         lathe_status status = lathe_net_loss(r->net, r->batch, &part, err);
         if (status != LATHE_OK)
             return status;

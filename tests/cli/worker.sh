@@ -50,7 +50,7 @@ killed=${pids##* }
 run=$!
 pids="$pids $run"
 tries=0
-while [ ! -s "$dir/text" ] && [ $tries -lt 300 ]; do
+while [ ! -s "$dir/text" ] && [ $tries -lt 1200 ]; do
     kill -0 $run
     sleep 0.1
     tries=$((tries + 1))
