@@ -26,7 +26,7 @@ static const char *const head[] = {
     ".wide{overflow-x:auto}table{border-collapse:collapse;width:100%;margin:1rem 0}caption{text-align:left;"
     "color:var(--dim);padding:.2rem 0}th,td{text-align:left;vertical-align:top;padding:.3rem .6rem;"
     "border-bottom:1px solid "
-    "var(--grid)}td:first-child{min-width:13rem}td.n{text-align:right;font-variant-numeric:tabular-nums;"
+    "var(--grid)}td:first-child{min-width:6rem}td.n{text-align:right;font-variant-numeric:tabular-nums;"
     "white-space:nowrap}"
     "\n",
     "td.holds,td.fails,td.open{white-space:nowrap}.holds{color:var(--ok)}.fails{color:var(--no)}.open{color:"
