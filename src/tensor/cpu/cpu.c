@@ -9,6 +9,9 @@ static const lathe_cpu *const sets[] = {
     &lathe_cpu_avx2,
     &lathe_cpu_avxvnni,
     &lathe_cpu_avx512,
+#elif defined(__aarch64__) && defined(__GNUC__)
+    &lathe_cpu_neon,
+    &lathe_cpu_i8mm,
 #endif
 };
 

@@ -51,7 +51,7 @@ typedef struct lathe_activation {
 
 /* One instruction set. */
 typedef struct lathe_cpu {
-    const char *name; /* "scalar", "avx2", "avxvnni", "avx512" */
+    const char *name; /* "scalar", "avx2", "avxvnni", "avx512", "neon", "i8mm" */
     bool (*is_usable)(void);
     /* Activations x[n] (n a multiple of 32) to int8: out holds lathe_activation_bytes(n) bytes, aligned to
      * 64. Each block of 32 is scaled by its largest magnitude / 127 and rounded to nearest, ties to even. A
@@ -72,6 +72,8 @@ typedef struct lathe_cpu {
 extern const lathe_cpu lathe_cpu_scalar;
 #if defined(__x86_64__) && defined(__GNUC__)
 extern const lathe_cpu lathe_cpu_avx2, lathe_cpu_avxvnni, lathe_cpu_avx512;
+#elif defined(__aarch64__) && defined(__GNUC__)
+extern const lathe_cpu lathe_cpu_neon, lathe_cpu_i8mm;
 #endif
 
 /* All sets of this build, slowest first; usable or not. */
