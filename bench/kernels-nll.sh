@@ -11,7 +11,7 @@ trap 'rm -rf "$tmp"' EXIT
 head -c "$bytes" "$text" >"$tmp/text"
 nll() { # FILE CPU
     LATHE_CPU=$2 "$lathe" eval -m "$1" -f "$tmp/text" -t 1 --json -q --no-progress 2>/dev/null |
-        sed -n 's/.*"nll":\([-0-9.e+]*\).*/\1/p'
+        sed -n 's/.*"nll_per_token":\([-0-9.e+]*\).*/\1/p'
 }
 echo "| family | type | f32 | ours - f32 | ggml - f32 |"
 echo "|---|---|---|---|---|"
