@@ -40,6 +40,7 @@ typedef struct lathe_table {
 typedef struct lathe_table_params {
     int32_t max_states; /**< most states of a discrete column; 0: 64 */
     int32_t bins;       /**< > 1: real columns become this many equally full bins */
+    const char *ignore; /**< names of columns to leave out, commas between; NULL: none */
     int32_t
         kind; /**< 0: by content (whole numbers with few values are discrete), 1: all discrete, 2: all real */
 } lathe_table_params;
@@ -162,6 +163,42 @@ typedef struct lathe_chow_liu_info {
 LATHE_API LATHE_NODISCARD lathe_status lathe_chow_liu(const lathe_table *table,
                                                       const lathe_chow_liu_params *params, lathe_tree *tree,
                                                       lathe_chow_liu_info *info, lathe_error *err);
+
+/** The same tree by all MPI ranks together, which call this with the same arguments: each holds three shares
+ * of the packed columns, so that more columns fit than one machine holds. Two-state columns without gaps,
+ * mutual information, no pruning and no bootstrap. NPY files of whole numbers are read share by share, others
+ * whole by every rank. Only on rank 0 (*root) the tree has nodes. Starts MPI if need be; lathe_ranks_end ends
+ * it. A rank that fails fails all, with one message. LATHE_ERR_UNSUPPORTED where the library was built
+ * without MPI. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_chow_liu_ranks(const char *path,
+                                                            const lathe_chow_liu_params *params, bool *root,
+                                                            lathe_tree *tree, lathe_chow_liu_info *info,
+                                                            lathe_error *err);
+LATHE_API void lathe_ranks_end(void);
+
+/** Zero it for the defaults. */
+typedef struct lathe_tan_params {
+    int32_t class_column;
+    int32_t n_folds; /**< of the cross-validation; 0: none */
+    double alpha;    /**< pseudo-count of each row of probabilities; 0: 1 */
+    uint64_t seed;   /**< of ties and folds */
+    int n_threads;   /**< 0: 1 */
+    const lathe_progress *progress;
+} lathe_tan_params;
+typedef struct lathe_tan_info {
+    int64_t n_rows;        /**< with a class */
+    double log_likelihood; /**< of all columns with maximum-likelihood parameters; NaN with missing cells */
+    double bic;
+    double accuracy;    /**< on the rows learned from */
+    double cv_accuracy; /**< on rows left out, over the folds; NaN without */
+    double majority;    /**< share of the commonest class: what guessing gets */
+    double seconds;
+} lathe_tan_info;
+/** Tree-augmented naive Bayes: the class is a parent of every feature, and `tree` joins the features (the
+ * columns but the class) by information given the class. All columns discrete. Rows without a class are left
+ * out; a pair uses the rows that have both. Source: Friedman, Geiger, Goldszmidt 1997. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tan(const lathe_table *table, const lathe_tan_params *params,
+                                                 lathe_tree *tree, lathe_tan_info *info, lathe_error *err);
 
 /* --- Models on trees and inference ----------------------------------------------------------------- */
 
@@ -344,6 +381,32 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_latent_tree(const lathe_distances *
                                                          const lathe_latent_params *params, lathe_tree *tree,
                                                          lathe_latent_info *info, lathe_error *err);
 
+typedef struct lathe_tree_bound {
+    double kl_min,
+        kl_max;   /**< divergence of a row's law from that of the nearest and farthest neighbour, nats */
+    int32_t edge; /**< inner edge of the nearest neighbour */
+    int32_t n_neighbours;
+    double n_two_point; /**< fewer rows: average error above delta over the tree and its nearest neighbour */
+    double n_fano;      /**< the same by Fano's inequality over all neighbours; 0: says nothing */
+} lathe_tree_bound;
+/** Rows that any method needs for an error of at most delta in (0, 0.25) on this Gaussian latent tree (edges
+ * with lengths, vectors of dim coordinates with the law of lathe_tree_draw_gaussian), against its
+ * nearest-neighbour interchanges. At most 400 observed nodes. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_lower_bound(const lathe_tree *tree, int32_t dim,
+                                                              double delta, lathe_tree_bound *out,
+                                                              lathe_error *err);
+
+/** Sets the support of every edge that splits at least two observed nodes from two: the share of n_replicates
+ * trees, learned from resampled rows, that have the split. The same at any number of threads. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_latent_bootstrap(
+    const lathe_table *table, const lathe_distance_params *distances, const lathe_latent_params *latent,
+    int32_t n_replicates, uint64_t seed, int n_threads, lathe_tree *tree, lathe_error *err);
+/** Log-likelihood of real columns (a column a node) under the Gaussian tree whose correlations are exp(-path
+ * length), with signs from the data, and BIC with two parameters a column and one an edge. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_latent_likelihood(const lathe_table *table,
+                                                               const lathe_tree *tree, double *log_likelihood,
+                                                               double *bic, lathe_error *err);
+
 /* --- Active learning of homogeneous two-state trees --------------------------------------------------- */
 
 /** Where readings come from: fills out[m * n_nodes] (row-major, 0 or 1) with m joint samples of these nodes.
@@ -387,6 +450,27 @@ LATHE_API void lathe_sampler_process_free(lathe_sampler_process *process);
 LATHE_API lathe_status lathe_sampler_process_sample(void *process, const int32_t *nodes, int32_t n_nodes,
                                                     int64_t m, uint8_t *out, lathe_error *err);
 
+/** A table replayed: joint samples of some columns are its next rows that none of them has used. Two-state
+ * columns without gaps; the table is borrowed. */
+typedef struct lathe_table_replay {
+    const lathe_table *table;
+    int64_t *cursor; /**< [n_columns] next unused row */
+} lathe_table_replay;
+LATHE_API LATHE_NODISCARD lathe_status lathe_table_replay_new(const lathe_table *table,
+                                                              lathe_table_replay *replay, lathe_error *err);
+LATHE_API void lathe_table_replay_free(lathe_table_replay *replay);
+LATHE_API lathe_status lathe_table_replay_sample(void *replay, const int32_t *nodes, int32_t n_nodes,
+                                                 int64_t m, uint8_t *out, lathe_error *err);
+/** A model of two-state variables as oracle; borrowed. */
+typedef struct lathe_model_oracle {
+    const lathe_tree_model *model;
+    uint64_t seed, n_requests;
+} lathe_model_oracle;
+LATHE_API LATHE_NODISCARD lathe_status lathe_model_oracle_new(const lathe_tree_model *model, uint64_t seed,
+                                                              lathe_model_oracle *oracle, lathe_error *err);
+LATHE_API lathe_status lathe_model_oracle_sample(void *oracle, const int32_t *nodes, int32_t n_nodes,
+                                                 int64_t m, uint8_t *out, lathe_error *err);
+
 /** A homogeneous Ising tree's samples: node i > 0 copies parent[i] < i and flips with probability
  * (1 - rho)/2. State of the oracle that lathe_homogeneous_sample serves. */
 typedef struct lathe_homogeneous {
@@ -409,6 +493,33 @@ typedef struct lathe_exponent_design {
 } lathe_exponent_design;
 LATHE_API LATHE_NODISCARD lathe_status lathe_exponent_active(double rho, int32_t p,
                                                              lathe_exponent_design *out, lathe_error *err);
+
+/** Simulated error rates of passive learning (Chow-Liu on n full vectors) and of two phases with as many
+ * readings. */
+typedef struct lathe_simulation_params {
+    const int32_t *parent; /**< [p], parent[i] < i, parent[0] = -1 */
+    int32_t p;             /**< 3 to 2000 */
+    double rho;
+    int64_t n;      /**< budget in full vectors */
+    int64_t trials; /**< trial k draws from a stream of its own: any split of trials gives the same sums */
+    int64_t first_trial; /**< number of the first */
+    uint64_t seed;
+    double gamma, c; /**< as in lathe_active_params; the correlation is not told */
+    int n_threads;
+    const lathe_progress *progress;
+} lathe_simulation_params;
+typedef struct lathe_simulation {
+    int64_t trials, passive_errors, active_errors;
+    double passive_ci[2], active_ci[2]; /**< of the error rates, 95% (Wilson) */
+    double mean_ambiguous;              /**< nodes of the second phase */
+    double budget_used;                 /**< share */
+} lathe_simulation;
+LATHE_API LATHE_NODISCARD lathe_status lathe_exponent_simulate(const lathe_simulation_params *params,
+                                                               lathe_simulation *out, lathe_error *err);
+/** -d log(error rate) / dn between two budgets n_a < n_b, and its 95% interval; NaN where one has no errors.
+ */
+LATHE_API double lathe_exponent_slope(int64_t errors_a, int64_t trials_a, int64_t n_a, int64_t errors_b,
+                                      int64_t trials_b, int64_t n_b, double ci95[2]);
 
 #ifdef __cplusplus
 }

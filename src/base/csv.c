@@ -10,6 +10,8 @@
 static char find_separator(const char *p, const char *end) {
     int64_t tabs = 0, commas = 0, semicolons = 0, blanks = 0;
     bool quoted = false;
+    while (p < end && (*p == '\n' || *p == '\r')) /* blank lines at the top */
+        p++;
     for (; p < end && (quoted || (*p != '\n' && *p != '\r')); p++) {
         if (*p == '"')
             quoted = !quoted;
@@ -103,6 +105,10 @@ static lathe_status parse(reader *r, char *p, char *end, lathe_error *err) {
         if (*p == '\n' || *p == '\r') { /* a blank line, or the second half of CRLF */
             line += *p == '\n' || !(p + 1 < end && p[1] == '\n');
             p++;
+            continue;
+        }
+        if (r->csv->n_rows == 0 && end - p >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0) {
+            p += 3; /* a byte-order mark, at the very top or below blank lines */
             continue;
         }
         const int64_t first_line = line;

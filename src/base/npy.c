@@ -52,8 +52,8 @@ static double read_one(const uint8_t *p, char kind, int size) {
     }
 }
 
-lathe_status lathe_npy_parse(const uint8_t *bytes, size_t n_bytes, const char *name, size_t limit,
-                             lathe_npy *array, lathe_error *err) {
+lathe_status lathe_npy_read_head(const uint8_t *bytes, size_t n_bytes, const char *name, lathe_npy_head *head,
+                                 lathe_error *err) {
     if (n_bytes < 12 || memcmp(bytes, "\x93NUMPY", 6) != 0)
         return lathe_fail(err, LATHE_ERR_INPUT, "%s: not an NPY file", name);
     const int version = bytes[6];
@@ -81,7 +81,10 @@ lathe_status lathe_npy_parse(const uint8_t *bytes, size_t n_bytes, const char *n
                           descr);
     const char kind = descr[2];
     const int size = descr[3] - '0';
-    lathe_npy result = {.integer = kind != 'f'};
+    lathe_npy_head result = {.kind = kind,
+                             .item_bytes = size,
+                             .fortran = strncmp(order, "True", 4) == 0,
+                             .at = n_before + n_header};
     size_t n_values = 1;
     const char *p = shape + 1;
     while (*p != ')') {
@@ -103,17 +106,33 @@ lathe_status lathe_npy_parse(const uint8_t *bytes, size_t n_bytes, const char *n
         need > n_bytes - n_before - n_header)
         return lathe_fail(err, LATHE_ERR_INPUT, "%s: the shape asks for more values than the file holds",
                           name);
+    result.n_values = n_values;
+    *head = result;
+    return LATHE_OK;
+}
+
+lathe_status lathe_npy_parse(const uint8_t *bytes, size_t n_bytes, const char *name, size_t limit,
+                             lathe_npy *array, lathe_error *err) {
+    lathe_npy_head head;
+    lathe_status st = lathe_npy_read_head(bytes, n_bytes, name, &head, err);
+    if (st)
+        return st;
+    const size_t n_values = head.n_values;
+    const char kind = head.kind;
+    const int size = head.item_bytes;
+    lathe_npy result = {.integer = kind != 'f', .n_dims = head.n_dims};
+    memcpy(result.shape, head.shape, sizeof result.shape);
     if (n_values > limit / sizeof(double))
         return lathe_fail(err, LATHE_ERR_MEMORY, "%s: %zu values pass the limit of %zu bytes", name, n_values,
                           limit);
     result.values = malloc(n_values ? n_values * sizeof(double) : 1);
     if (result.values == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory for %zu values", name, n_values);
-    const uint8_t *data = bytes + n_before + n_header;
+    const uint8_t *data = bytes + head.at;
     const size_t rows = (size_t) result.shape[0];
     const size_t a = result.n_dims > 1 ? (size_t) result.shape[1] : 1,
                  b = result.n_dims > 2 ? (size_t) result.shape[2] : 1;
-    if (strncmp(order, "True", 4) != 0) {
+    if (!head.fortran) {
         for (size_t i = 0; i < n_values; i++)
             result.values[i] = read_one(data + i * (size_t) size, kind, size);
     } else {

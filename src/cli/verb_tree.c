@@ -11,26 +11,29 @@
 
 typedef struct tree_args {
     bool unused;
-    const char *dist, *output, *root, *whitelist, *blacklist;
+    const char *dist, *output, *root, *class_name, *ignore;
     int32_t algo, weight, prune, format, ties;
-    int64_t dim, bins, max_states, bootstrap, min_pairs, n_threads, seed, trunc, corrupt_per_node;
+    int64_t folds, dim, bins, max_states, bootstrap, min_pairs, n_threads, seed, trunc, corrupt_per_node;
     double corrupted, eps, tau, p_value, beta, smoothing;
-    bool robust, no_refine, bias, symmetrise, missing_drop, newick, dot, graphml, edges, svg, ascii;
+    bool mpi, robust, no_refine, bias, symmetrise, missing_drop, newick, dot, graphml, edges, svg, ascii;
 } tree_args;
 
-static const char *const algos[] = {"auto", "chow-liu", "nj", "bionj", "snj", "rg", "clrg", NULL};
+static const char *const algos[] = {"auto", "chow-liu", "nj", "bionj", "snj", "rg", "clrg", "tan", NULL};
 static const char *const weights[] = {"auto", "mi", "agree", "abscorr", "gauss", NULL};
 static const char *const prunes[] = {"none", "bic", "gtest", "thr", NULL};
 static const char *const ties[] = {"random", "index", NULL};
-enum { ALGO_AUTO, ALGO_CHOW_LIU, ALGO_NJ, ALGO_BIONJ, ALGO_SNJ, ALGO_RG, ALGO_CLRG };
+enum { ALGO_AUTO, ALGO_CHOW_LIU, ALGO_NJ, ALGO_BIONJ, ALGO_SNJ, ALGO_RG, ALGO_CLRG, ALGO_TAN };
 
 #define AT(field) offsetof(tree_args, field)
 // clang-format off
 static const lathe_option learn_options[] = {
-    { .name = "algo", .group = "method", .arg = "NAME", .kind = LATHE_OPTION_CHOICE, .choices = algos, .offset = AT(algo), .default_text = "chow-liu; nj with --dist", .help = "chow-liu, or latent trees: nj, bionj, snj, rg, clrg" },
+    { .name = "algo", .group = "method", .arg = "NAME", .kind = LATHE_OPTION_CHOICE, .choices = algos, .offset = AT(algo), .default_text = "chow-liu; nj with --dist", .help = "chow-liu; a classifier's tree: tan; latent trees: nj, bionj, snj, rg, clrg" },
+    { .name = "class", .group = "method", .arg = "COLUMN", .kind = LATHE_OPTION_TEXT, .offset = AT(class_name), .help = "tan: the column to predict" },
+    { .name = "folds", .group = "method", .arg = "K", .kind = LATHE_OPTION_INT, .offset = AT(folds), .min = 0, .max = 1000, .default_text = "10", .help = "tan: parts of the cross-validation; 0: none" },
     { .name = "dist", .group = "input", .arg = "FILE", .kind = LATHE_OPTION_FILE, .offset = AT(dist), .help = "distances instead of samples: PHYLIP or CSV" },
     { .name = "symmetrise", .group = "input", .kind = LATHE_OPTION_FLAG, .offset = AT(symmetrise), .help = "mean of both directions where distances differ" },
     { .name = "dim", .group = "input", .arg = "L", .kind = LATHE_OPTION_INT, .offset = AT(dim), .min = 1, .max = 16, .default_text = "1", .help = "columns a variable (vectors)" },
+    { .name = "ignore", .group = "input", .arg = "A,B,...", .kind = LATHE_OPTION_LIST, .offset = AT(ignore), .help = "columns to leave out (a date, an identifier)" },
     { .name = "bins", .group = "input", .arg = "K", .kind = LATHE_OPTION_INT, .offset = AT(bins), .min = 2, .max = 64, .default_text = "none", .help = "real columns become K equally full bins" },
     { .name = "max-states", .group = "input", .arg = "K", .kind = LATHE_OPTION_INT, .offset = AT(max_states), .min = 2, .max = 2048, .default_text = "64", .help = "most states of a discrete column" },
     { .name = "weight", .group = "method", .arg = "KIND", .kind = LATHE_OPTION_CHOICE, .choices = weights, .offset = AT(weight), .default_text = "auto", .help = "chow-liu: information by kind, mi, agree, abscorr or gauss" },
@@ -41,7 +44,7 @@ static const lathe_option learn_options[] = {
     { .name = "bias", .group = "method", .kind = LATHE_OPTION_FLAG, .offset = AT(bias), .help = "subtract the expected bias of the information (Miller-Madow)" },
     { .name = "min-pairs", .group = "method", .arg = "N", .kind = LATHE_OPTION_INT, .offset = AT(min_pairs), .min = 1, .max = 1e9, .default_text = "30", .help = "missing cells: pairs seen in fewer rows are not used" },
     { .name = "ties", .group = "method", .arg = "RULE", .kind = LATHE_OPTION_CHOICE, .choices = ties, .offset = AT(ties), .default_text = "random", .help = "equal weights: random (by the seed) or index" },
-    { .name = "bootstrap", .group = "method", .arg = "R", .kind = LATHE_OPTION_INT, .offset = AT(bootstrap), .min = 0, .max = 100000, .default_text = "0", .help = "chow-liu: resamples for the edges' support" },
+    { .name = "bootstrap", .group = "method", .arg = "R", .kind = LATHE_OPTION_INT, .offset = AT(bootstrap), .min = 0, .max = 100000, .default_text = "0", .help = "resamples for the edges' support" },
     { .name = "robust", .group = "robust", .kind = LATHE_OPTION_FLAG, .offset = AT(robust), .help = "latent trees: truncated products, centred by the median" },
     { .name = "corrupted", .group = "robust", .arg = "SHARE", .kind = LATHE_OPTION_REAL, .percent = true, .offset = AT(corrupted), .min = 0, .max = 0.12, .help = "share of bad rows a variable" },
     { .name = "corrupt-per-node", .group = "robust", .arg = "K", .kind = LATHE_OPTION_INT, .offset = AT(corrupt_per_node), .min = 0, .max = 1e9, .help = "bad rows a variable" },
@@ -59,6 +62,7 @@ static const lathe_option learn_options[] = {
     { .name = "ascii", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(ascii), .help = "print a drawing in text (default)" },
     { .name = "threads", .short_name = "t", .group = "method", .arg = "N", .kind = LATHE_OPTION_INT, .offset = AT(n_threads), .min = 0, .max = 1024, .env = "LATHE_THREADS", .default_text = "all cores", .help = "threads; the tree does not depend on them" },
     { .name = "seed", .group = "method", .arg = "S", .kind = LATHE_OPTION_INT, .offset = AT(seed), .min = 0, .max = 9e15, .default_text = "1", .help = "of ties and resamples" },
+    { .name = "mpi", .group = "method", .kind = LATHE_OPTION_FLAG, .offset = AT(mpi), .help = "chow-liu: share the columns with the other ranks of mpirun" },
 };
 // clang-format on
 static const lathe_option *const learn_tables[] = {learn_options};
@@ -69,6 +73,7 @@ static void defaults(void *args) {
     a->trunc = -1;
     a->seed = 1;
     a->dim = 1;
+    a->folds = 10;
 }
 
 /* --- Output -------------------------------------------------------------------------------------------- */
@@ -197,12 +202,15 @@ static int threads(const tree_args *a) {
     return a->n_threads > 0 ? (int) a->n_threads : lathe_n_cores();
 }
 
+/* Distances; with samples the table and how they came about too (else table->columns is NULL). */
 static lathe_status get_distances(const tree_args *a, lathe_cli *cli, lathe_distances *dist,
-                                  lathe_error *err) {
+                                  lathe_table *kept, lathe_distance_params *how_far, lathe_error *err) {
+    memset(kept, 0, sizeof *kept);
     if (a->dist != NULL)
         return lathe_distances_read(a->dist, a->symmetrise, dist, err);
     lathe_table table;
-    const lathe_table_params how = {.max_states = (int32_t) a->max_states, .bins = (int32_t) a->bins};
+    const lathe_table_params how = {
+        .max_states = (int32_t) a->max_states, .bins = (int32_t) a->bins, .ignore = a->ignore};
     lathe_status st = lathe_table_read(cli->positional[0], &how, &table, err);
     if (st)
         return st;
@@ -216,7 +224,11 @@ static lathe_status get_distances(const tree_args *a, lathe_cli *cli, lathe_dist
                   "%lld of %lld products are dropped: distances become too long", (long long) params.truncate,
                   (long long) table.n_rows);
     st = lathe_distances_from_table(&table, &params, dist, err);
-    lathe_table_free(&table);
+    if (st)
+        lathe_table_free(&table);
+    else
+        *kept = table;
+    *how_far = params;
     if (!st && dist->n > 2 && 2.0 * dist->n_saturated > 0.5 * dist->n * (dist->n - 1.0))
         lathe_log(&cli->logger, LATHE_LOG_WARN,
                   "%d pairs are too far apart for the data to see: use clrg or snj", (int) dist->n_saturated);
@@ -229,14 +241,30 @@ static lathe_status learn_latent(const tree_args *a, lathe_cli *cli, int32_t alg
                                  lathe_error *err) {
     lathe_distances dist = {0};
     lathe_latent_info info = {0};
-    lathe_status st = get_distances(a, cli, &dist, err);
+    lathe_table table;
+    lathe_distance_params how_far;
+    double log_likelihood = NAN, bic = NAN;
+    lathe_status st = get_distances(a, cli, &dist, &table, &how_far, err);
     if (st)
         return st;
+    if (a->bootstrap > 0 && table.columns == NULL) {
+        lathe_distances_free(&dist);
+        return lathe_fail(err, LATHE_ERR_ARG, "--bootstrap: resamples want samples, not distances");
+    }
     const lathe_latent_params params = {.method = (lathe_latent_method) (algo - ALGO_NJ),
                                         .eps = a->eps,
                                         .tau = a->tau,
-                                        .no_refine = a->no_refine};
+                                        .no_refine = a->no_refine,
+                                        .progress = &cli->progress};
     st = lathe_latent_tree(&dist, &params, tree, &info, err);
+    if (!st && a->bootstrap > 0)
+        st = lathe_latent_bootstrap(&table, &how_far, &params, (int32_t) a->bootstrap, (uint64_t) a->seed,
+                                    threads(a), tree, err);
+    lathe_error unused = {0}; /* no likelihood is no failure: vectors, states, edges of length 0 */
+    if (!st && table.columns != NULL && a->dim == 1 && how_far.truncate == 0 && !table.columns[0].discrete &&
+        lathe_latent_likelihood(&table, tree, &log_likelihood, &bic, &unused))
+        log_likelihood = bic = NAN;
+    lathe_table_free(&table);
     if (!st && info.n_forced > 0)
         lathe_log(&cli->logger, LATHE_LOG_WARN, "%d merges were forced: no pair lay within eps %.3g",
                   (int) info.n_forced, info.eps);
@@ -247,18 +275,30 @@ static lathe_status learn_latent(const tree_args *a, lathe_cli *cli, int32_t alg
         json_object_set_new(cli->result, "tau", lathe_json_real(info.tau));
         json_object_set_new(cli->result, "forced", json_integer(info.n_forced));
         json_object_set_new(cli->result, "saturated", json_integer(dist.n_saturated));
-        json_object_set_new(cli->result, "log_likelihood", json_null());
-        json_object_set_new(cli->result, "bic", json_null());
+        json_object_set_new(cli->result, "log_likelihood", lathe_json_real(log_likelihood));
+        json_object_set_new(cli->result, "bic", lathe_json_real(bic));
         json_object_set_new(cli->result, "seconds", lathe_json_real(info.seconds));
     }
     lathe_distances_free(&dist);
     return st;
 }
 
+static void chow_liu_json(lathe_cli *cli, int32_t p, int64_t n, const lathe_chow_liu_info *info) {
+    json_object_set_new(cli->result, "algo", json_string("chow-liu"));
+    json_object_set_new(cli->result, "p", json_integer(p));
+    json_object_set_new(cli->result, "n", json_integer(n));
+    json_object_set_new(cli->result, "log_likelihood", lathe_json_real(info->log_likelihood));
+    json_object_set_new(cli->result, "bic", lathe_json_real(info->bic));
+    json_object_set_new(cli->result, "components", json_integer(info->n_components));
+    json_object_set_new(cli->result, "kernel", json_string(info->kernel));
+    json_object_set_new(cli->result, "seconds", lathe_json_real(info->seconds));
+}
+
 static lathe_status learn_chow_liu(const tree_args *a, lathe_cli *cli, lathe_tree *tree, lathe_error *err) {
     lathe_table table;
     const lathe_table_params how = {.max_states = (int32_t) a->max_states,
                                     .bins = (int32_t) a->bins,
+                                    .ignore = a->ignore,
                                     .kind = a->weight == LATHE_WEIGHT_GAUSS                 ? 2
                                             : a->weight == LATHE_WEIGHT_AUTO || a->bins > 1 ? 0
                                                                                             : 1};
@@ -287,16 +327,80 @@ static lathe_status learn_chow_liu(const tree_args *a, lathe_cli *cli, lathe_tre
     if (!st && wants_model(a))
         st = write_model(a, &table, tree, err);
     if (!st && cli->json) {
-        json_object_set_new(cli->result, "algo", json_string("chow-liu"));
-        json_object_set_new(cli->result, "p", json_integer(table.n_columns));
-        json_object_set_new(cli->result, "n", json_integer(table.n_rows));
-        json_object_set_new(cli->result, "log_likelihood", lathe_json_real(info.log_likelihood));
-        json_object_set_new(cli->result, "bic", lathe_json_real(info.bic));
-        json_object_set_new(cli->result, "components", json_integer(info.n_components));
-        json_object_set_new(cli->result, "kernel", json_string(info.kernel));
-        json_object_set_new(cli->result, "seconds", lathe_json_real(info.seconds));
+        chow_liu_json(cli, table.n_columns, table.n_rows, &info);
     }
     lathe_table_free(&table);
+    return st;
+}
+
+static lathe_status learn_tan(const tree_args *a, lathe_cli *cli, lathe_tree *tree, lathe_error *err) {
+    if (a->class_name == NULL)
+        return lathe_fail(err, LATHE_ERR_ARG, "--algo tan: --class COLUMN says what is to be predicted");
+    lathe_table table;
+    const lathe_table_params how = {
+        .max_states = (int32_t) a->max_states, .bins = (int32_t) a->bins, .ignore = a->ignore};
+    lathe_status st = lathe_table_read(cli->positional[0], &how, &table, err);
+    if (st)
+        return st;
+    lathe_tan_params params = {.class_column = -1,
+                               .n_folds = (int32_t) a->folds,
+                               .alpha = a->smoothing,
+                               .seed = (uint64_t) a->seed,
+                               .n_threads = threads(a),
+                               .progress = &cli->progress};
+    if (params.n_folds > table.n_rows)
+        params.n_folds = (int32_t) table.n_rows;
+    for (int32_t i = 0; i < table.n_columns; i++)
+        if (strcmp(table.columns[i].name, a->class_name) == 0)
+            params.class_column = i;
+    lathe_tan_info info = {0};
+    st = params.class_column < 0
+             ? lathe_fail(err, LATHE_ERR_ARG, "--class %s: no column has this name", a->class_name)
+             : lathe_tan(&table, &params, tree, &info, err);
+    if (!st && cli->json) {
+        json_object_set_new(cli->result, "algo", json_string("tan"));
+        json_object_set_new(cli->result, "class", lathe_json_string(a->class_name));
+        json_object_set_new(cli->result, "p", json_integer(tree->n_observed));
+        json_object_set_new(cli->result, "n", json_integer(info.n_rows));
+        json_object_set_new(cli->result, "log_likelihood", lathe_json_real(info.log_likelihood));
+        json_object_set_new(cli->result, "bic", lathe_json_real(info.bic));
+        json_object_set_new(cli->result, "accuracy", lathe_json_real(info.accuracy));
+        json_object_set_new(cli->result, "cv_accuracy", lathe_json_real(info.cv_accuracy));
+        json_object_set_new(cli->result, "majority", lathe_json_real(info.majority));
+        json_object_set_new(cli->result, "seconds", lathe_json_real(info.seconds));
+    } else if (!st) {
+        lathe_log(
+            &cli->logger, LATHE_LOG_INFO,
+            "'%s' is a parent of every feature below; right on %.1f%% of rows left out (guessing: %.1f%%)",
+            a->class_name, 100 * (isnan(info.cv_accuracy) ? info.accuracy : info.cv_accuracy),
+            100 * info.majority);
+    }
+    lathe_table_free(&table);
+    return st;
+}
+
+static lathe_status learn_with_ranks(const tree_args *a, lathe_cli *cli, int32_t algo, lathe_error *err) {
+    if (algo != ALGO_CHOW_LIU || wants_model(a))
+        return lathe_fail(err, LATHE_ERR_ARG, "--mpi: for --algo chow-liu, without a model");
+    const lathe_chow_liu_params params = {.weight = (lathe_weight) a->weight,
+                                          .prune = (lathe_prune) a->prune,
+                                          .smoothing = a->smoothing,
+                                          .bias = a->bias,
+                                          .ties_by_index = a->ties == 1,
+                                          .n_bootstrap = (int32_t) a->bootstrap,
+                                          .seed = (uint64_t) a->seed,
+                                          .n_threads = a->n_threads > 0 ? (int) a->n_threads : 1};
+    lathe_tree tree;
+    lathe_chow_liu_info info;
+    bool root = true;
+    lathe_status st = lathe_chow_liu_ranks(cli->positional[0], &params, &root, &tree, &info, err);
+    if (!st && root && cli->json)
+        chow_liu_json(cli, tree.n_nodes, info.min_n, &info);
+    if (!st && root)
+        st = show_tree(a, cli, &tree, err);
+    cli->json_printed = cli->json_printed || !root; /* rank 0 speaks for all */
+    lathe_tree_free(&tree);
+    lathe_ranks_end();
     return st;
 }
 
@@ -305,13 +409,16 @@ static lathe_status run_learn(const void *args, lathe_cli *cli, lathe_error *err
     if ((a->dist == NULL) != (cli->n_positional == 1))
         return lathe_fail(err, LATHE_ERR_ARG, "give either a table (CSV, TSV, NPY, '-') or --dist FILE");
     const int32_t algo = a->algo != ALGO_AUTO ? a->algo : a->dist != NULL ? ALGO_NJ : ALGO_CHOW_LIU;
-    if (a->dist != NULL && algo == ALGO_CHOW_LIU)
-        return lathe_fail(err, LATHE_ERR_ARG, "--algo chow-liu wants samples, not distances");
+    if (a->dist != NULL && (algo == ALGO_CHOW_LIU || algo == ALGO_TAN))
+        return lathe_fail(err, LATHE_ERR_ARG, "--algo %s wants samples, not distances", algos[algo]);
     if (algo != ALGO_CHOW_LIU && wants_model(a))
         return lathe_fail(err, LATHE_ERR_ARG, "-o %s: models are for --algo chow-liu", a->output);
+    if (a->mpi)
+        return learn_with_ranks(a, cli, algo, err);
     lathe_tree tree = {0};
-    lathe_status st =
-        algo == ALGO_CHOW_LIU ? learn_chow_liu(a, cli, &tree, err) : learn_latent(a, cli, algo, &tree, err);
+    lathe_status st = algo == ALGO_CHOW_LIU ? learn_chow_liu(a, cli, &tree, err)
+                      : algo == ALGO_TAN    ? learn_tan(a, cli, &tree, err)
+                                            : learn_latent(a, cli, algo, &tree, err);
     if (!st)
         st = show_tree(a, cli, &tree, err);
     lathe_tree_free(&tree);
@@ -341,7 +448,10 @@ static lathe_status run_dist(const void *args, lathe_cli *cli, lathe_error *err)
     if ((a->dist == NULL) != (cli->n_positional == 1))
         return lathe_fail(err, LATHE_ERR_ARG, "give either a table or --dist FILE");
     lathe_distances dist = {0};
-    lathe_status st = get_distances(a, cli, &dist, err);
+    lathe_table table;
+    lathe_distance_params how_far;
+    lathe_status st = get_distances(a, cli, &dist, &table, &how_far, err);
+    lathe_table_free(&table);
     char *text = NULL;
     size_t n_bytes = 0;
     if (!st && cli->json) {

@@ -3,6 +3,8 @@
 
 #include "lab/lab.h"
 
+extern const lathe_lab_entry lathe_lab_active_lathe;
+extern const lathe_lab_entry lathe_lab_robust_trees;
 extern const lathe_lab_entry lathe_lab_muon_curvature;
 extern const lathe_lab_entry lathe_lab_muon_tail;
 extern const lathe_lab_entry lathe_lab_banditspec;
@@ -17,6 +19,8 @@ const lathe_lab_entry *const lathe_labs[] = {
     &lathe_lab_cool_sd,
     &lathe_lab_longspec,
     &lathe_lab_std,
+    &lathe_lab_active_lathe,
+    &lathe_lab_robust_trees,
     NULL,
 };
 

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/machine.h"
-#include "base/rng_purpose.h"
 #include "base/stats.h"
 #include "base/thread.h"
 #include "tree/learner.h"
@@ -16,7 +15,14 @@ typedef lathe_chow_liu_learner learner;
 typedef lathe_chow_liu_worker worker;
 typedef lathe_pair_value pair_value;
 
-enum { TILE_BITS = 128, TILE_BITS_MANY = 256, MANY_COLUMNS = 4096, TILE_GEMM = 256, TILE_PLAIN = 64 };
+enum {
+    TILE_BITS = 128,
+    TILE_BITS_MANY = 256,
+    MANY_COLUMNS = 4096,
+    TILE_GEMM = 256,
+    TILE_PLAIN = 64,
+    BATCH = 256
+};
 
 /* --- Preparation --------------------------------------------------------------------------------------- */
 
@@ -82,6 +88,31 @@ static lathe_status check_pairs(const learner *l, const int32_t *pairs, int32_t 
         if (pairs[k] < 0 || pairs[k] >= l->p || pairs[k] == pairs[k ^ 1])
             return lathe_fail(err, LATHE_ERR_ARG, "%s: pair %d names no two columns", what,
                               (int) (k / 2 + 1));
+    return LATHE_OK;
+}
+
+lathe_status lathe_chow_liu_workers(learner *l, lathe_error *err) {
+    l->workers = calloc((size_t) l->n_workers, sizeof *l->workers);
+    if (l->workers == NULL)
+        return no_memory(err, "workers");
+    const size_t tile2 = (size_t) l->tile * (size_t) l->tile,
+                 pair = (size_t) l->max_states * (size_t) l->max_states;
+    for (int k = 0; k < l->n_workers; k++) {
+        worker *w = &l->workers[k];
+        w->capacity = 3 * (int64_t) l->p_all + 1024;
+        w->list = malloc((size_t) w->capacity * sizeof *w->list);
+        w->up = malloc(2 * (size_t) l->p_all * sizeof *w->up);
+        w->w = calloc(tile2, sizeof *w->w);
+        w->counts = calloc((tile2 > pair ? tile2 : pair) + 8 * (size_t) l->max_states, sizeof *w->counts);
+        w->best = malloc(2 * (size_t) l->tile * sizeof *w->best);
+        w->from = malloc(2 * (size_t) l->tile * sizeof *w->from);
+        w->wt = malloc(tile2 * sizeof *w->wt);
+        w->floor = -INFINITY;
+        w->try_at = l->p_all + l->p_all / 4 + 1;
+        w->found = malloc(32 * (size_t) l->tile * sizeof *w->found);
+        if (!w->list || !w->up || !w->w || !w->counts || !w->best || !w->from || !w->wt || !w->found)
+            return no_memory(err, "a worker's lists");
+    }
     return LATHE_OK;
 }
 
@@ -152,33 +183,15 @@ static lathe_status prepare(learner *l, lathe_error *err) {
         l->banned[k] = (int64_t) (u < v ? u : v) * l->p + (u < v ? v : u);
     }
     qsort(l->banned, (size_t) params->n_blacklist, sizeof *l->banned, by_key);
-    l->workers = calloc((size_t) l->n_workers, sizeof *l->workers);
-    if (l->workers == NULL)
-        return no_memory(err, "workers");
-    const size_t tile2 = (size_t) l->tile * (size_t) l->tile,
-                 pair = (size_t) l->max_states * (size_t) l->max_states;
-    for (int k = 0; k < l->n_workers; k++) {
-        worker *w = &l->workers[k];
-        w->capacity = 3 * (int64_t) l->p + 1024;
-        w->list = malloc((size_t) w->capacity * sizeof *w->list);
-        w->up = malloc(2 * (size_t) l->p * sizeof *w->up);
-        w->w = calloc(tile2, sizeof *w->w);
-        w->counts = calloc((tile2 > pair ? tile2 : pair) + 8 * (size_t) l->max_states, sizeof *w->counts);
-        w->best = malloc(2 * (size_t) l->tile * sizeof *w->best);
-        w->from = malloc(2 * (size_t) l->tile * sizeof *w->from);
-        w->wt = malloc(tile2 * sizeof *w->wt);
-        w->floor = -INFINITY;
-        w->try_at = l->p + l->p / 4 + 1;
-        w->found = malloc(32 * (size_t) l->tile * sizeof *w->found);
-        if (!w->list || !w->up || !w->w || !w->counts || !w->best || !w->from || !w->wt || !w->found)
-            return no_memory(err, "a worker's lists");
-    }
+    st = lathe_chow_liu_workers(l, err);
+    if (st)
+        return st;
     return l->source == LATHE_PAIR_BITS   ? pack(l, err)
            : l->source == LATHE_PAIR_GEMM ? standardise(l, err)
                                           : LATHE_OK;
 }
 
-static void release(learner *l) {
+void lathe_chow_liu_workers_free(learner *l) {
     for (int k = 0; l->workers != NULL && k < l->n_workers; k++) {
         worker *w = &l->workers[k];
         free(w->list);
@@ -191,6 +204,10 @@ static void release(learner *l) {
         free(w->found);
     }
     free(l->workers);
+}
+
+static void release(learner *l) {
+    lathe_chow_liu_workers_free(l);
     free(l->bits);
     free(l->ones);
     free(l->margin);
@@ -234,9 +251,9 @@ static lathe_status learn(const lathe_table *table, const lathe_chow_liu_params 
                  .params = params,
                  .order = {params->seed, trial, params->ties_by_index},
                  .p = table->n_columns,
+                 .p_all = table->n_columns,
                  .n = table->n_rows,
-                 .n_workers = lathe_pool_size(pool),
-                 .tile_step = 1};
+                 .n_workers = lathe_pool_size(pool)};
     lathe_status st = prepare(&l, err);
     if (st) {
         release(&l);
@@ -248,8 +265,19 @@ static lathe_status learn(const lathe_table *table, const lathe_chow_liu_params 
         release(&l);
         return st;
     }
-    if (!done)
-        lathe_parallel_for(pool, (int64_t) l.n_blocks * (l.n_blocks + 1) / 2, 1, lathe_chow_liu_tiles, &l);
+    const int64_t n_tiles = done ? 0 : (int64_t) l.n_blocks * (l.n_blocks + 1) / 2;
+    for (int64_t tile = 0; tile < n_tiles && !st; tile += BATCH) { /* a look at the clock now and then */
+        l.first_tile = tile;
+        lathe_parallel_for(pool, n_tiles - tile < BATCH ? n_tiles - tile : BATCH, 1, lathe_chow_liu_tiles,
+                           &l);
+        if (n_tiles > BATCH && trial == 0)
+            st = lathe_progress_step(params->progress, "pairs", (double) (tile + BATCH), (double) n_tiles,
+                                     err);
+    }
+    if (st) {
+        release(&l);
+        return st;
+    }
     worker *w = &l.workers[0];
     for (int k = 1; k < l.n_workers; k++)
         for (int64_t e = 0; e < l.workers[k].n_list; e++)
@@ -311,48 +339,48 @@ static lathe_status learn(const lathe_table *table, const lathe_chow_liu_params 
     return LATHE_OK;
 }
 
-/* Row t of resample b (A3.1e): floor(word0 * n / 2^32). */
-static lathe_status resample(const lathe_table *table, uint64_t seed, uint32_t b, lathe_table *out,
-                             lathe_error *err) {
-    out->n_rows = table->n_rows;
-    out->n_columns = table->n_columns;
-    out->columns = calloc((size_t) table->n_columns, sizeof *out->columns);
-    int64_t *rows = malloc((size_t) table->n_rows * sizeof *rows);
-    bool ok = out->columns != NULL && rows != NULL;
-    for (int64_t t = 0; ok && t < table->n_rows; t++) {
-        uint32_t w[4];
-        lathe_philox(seed, LATHE_RNG_TREE_BOOTSTRAP, b, (uint32_t) t, 0, w);
-        rows[t] = (int64_t) (((uint64_t) w[0] * (uint64_t) table->n_rows) >> 32);
+/* Missing cells: the likelihood is the sum over rows of the seen cells' log marginal, the parameters being
+ * those of the rows that an edge's columns share. NaN stays for mixed kinds. */
+static lathe_status score_seen_cells(const lathe_table *table, double smoothing, const lathe_tree *tree,
+                                     lathe_chow_liu_info *info, lathe_error *err) {
+    const int32_t p = table->n_columns;
+    double n_parameters = 0, sum = 0;
+    int64_t n_seen = 0;
+    for (int32_t i = 0; i < p; i++) {
+        const lathe_column *c = &table->columns[i];
+        if (c->discrete != table->columns[0].discrete || c->n_missing == table->n_rows)
+            return LATHE_OK;
+        n_parameters += c->discrete ? c->n_states - 1 : 2;
     }
-    for (int32_t i = 0; ok && i < table->n_columns; i++) {
-        const lathe_column *from = &table->columns[i];
-        lathe_column *to = &out->columns[i];
-        to->discrete = from->discrete;
-        to->n_states = from->n_states;
-        const size_t size = from->discrete ? sizeof *to->codes : sizeof *to->values;
-        void *cells = malloc((size_t) table->n_rows * size);
-        ok = cells != NULL;
-        to->codes = from->discrete ? cells : NULL;
-        to->values = from->discrete ? NULL : cells;
-        for (int64_t t = 0; ok && t < table->n_rows; t++)
-            if (from->discrete) {
-                to->codes[t] = from->codes[rows[t]];
-                to->n_missing += to->codes[t] == LATHE_CODE_MISSING;
-            } else {
-                to->values[t] = from->values[rows[t]];
-                to->n_missing += isnan(to->values[t]);
-            }
+    for (int32_t e = 0; e < tree->n_edges; e++) {
+        const lathe_column *a = &table->columns[tree->edges[e].u], *b = &table->columns[tree->edges[e].v];
+        n_parameters += a->discrete ? (double) (a->n_states - 1) * (b->n_states - 1) : 1;
     }
-    free(rows);
-    return ok ? LATHE_OK : no_memory(err, "a resample");
-}
-
-static void free_resample(lathe_table *table) {
-    for (int32_t i = 0; table->columns != NULL && i < table->n_columns; i++) {
-        free(table->columns[i].codes);
-        free(table->columns[i].values);
+    lathe_tree_model model;
+    lathe_error unused = {0};
+    if (lathe_tree_model_fit(table, tree, smoothing, &model, &unused))
+        return LATHE_OK; /* no model, no likelihood: a constant real column, say */
+    double *row = malloc((size_t) p * sizeof *row);
+    lathe_status st = row ? LATHE_OK : no_memory(err, "a row");
+    for (int64_t t = 0; t < table->n_rows && !st; t++) {
+        bool any = false;
+        for (int32_t i = 0; i < p; i++) {
+            const lathe_column *c = &table->columns[i];
+            row[i] = c->discrete ? c->codes[t] == LATHE_CODE_MISSING ? NAN : c->codes[t] : c->values[t];
+            any = any || !isnan(row[i]);
+        }
+        double log_p = 0;
+        st = any ? lathe_tree_infer(&model, row, &log_p, NULL, err) : LATHE_OK;
+        sum += log_p;
+        n_seen += any;
     }
-    free(table->columns);
+    free(row);
+    lathe_tree_model_free(&model);
+    if (!st) {
+        info->log_likelihood = sum;
+        info->bic = sum - 0.5 * n_parameters * log((double) n_seen);
+    }
+    return st;
 }
 
 lathe_status lathe_chow_liu(const lathe_table *table, const lathe_chow_liu_params *params, lathe_tree *tree,
@@ -398,10 +426,10 @@ lathe_status lathe_chow_liu(const lathe_table *table, const lathe_chow_liu_param
     for (int32_t b = 1; b <= params->n_bootstrap && !st; b++) {
         lathe_table sample = {0};
         int32_t n_again = 0;
-        st = resample(table, params->seed, (uint32_t) b, &sample, err);
+        st = lathe_table_resample(table, params->seed, (uint32_t) b, &sample, err);
         if (!st)
             st = learn(&sample, params, (uint32_t) b, pool, again, &n_again, NULL, NULL, err);
-        free_resample(&sample);
+        lathe_resample_free(&sample);
         for (int32_t e = 0, f = 0; !st && e < n_pairs; e++) { /* both in (u, v) order */
             while (f < n_again && by_pair(&again[f], &pairs[e]) < 0)
                 f++;
@@ -419,6 +447,8 @@ lathe_status lathe_chow_liu(const lathe_table *table, const lathe_chow_liu_param
         if (params->n_bootstrap > 0)
             tree->edges[e].support = (double) hits[e] / params->n_bootstrap;
     }
+    if (!st && isnan(got.log_likelihood))
+        st = score_seen_cells(table, params->smoothing, tree, &got, err);
     got.seconds = lathe_now() - begin;
     if (!st && info != NULL)
         *info = got;

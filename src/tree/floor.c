@@ -103,8 +103,8 @@ static void take(void *ctx, int worker_index, int64_t piece, int64_t begin, int6
 lathe_status lathe_chow_liu_by_floor(learner *l, lathe_pool *pool, bool *done, lathe_error *err) {
     *done = false;
     if (l->source != LATHE_PAIR_BITS || l->p < 3 || l->p > MOST_COLUMNS || l->n >= 1 << 26 ||
-        l->tile_step != 1 || l->params->n_blacklist > 0 || l->params->n_whitelist > 0 ||
-        l->params->weight == LATHE_WEIGHT_AGREE || l->params->weight == LATHE_WEIGHT_ABSCORR)
+        l->params->n_blacklist > 0 || l->params->n_whitelist > 0 || l->params->weight == LATHE_WEIGHT_AGREE ||
+        l->params->weight == LATHE_WEIGHT_ABSCORR)
         return LATHE_OK;
     search s = {.l = l, .stride = (l->p + LATHE_LANES - 1) / LATHE_LANES * LATHE_LANES};
     s.phi = malloc((size_t) l->p * (size_t) s.stride * sizeof *s.phi);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/csv.h"
 #include "base/text.h"
 #include "tree/tree.h"
 
@@ -101,8 +102,13 @@ static lathe_status add_number(lathe_buf *b, double x, lathe_error *err) {
     return lathe_buf_text(b, text, err);
 }
 
-static lathe_status newick_name(lathe_buf *b, const char *name, lathe_error *err) {
-    if (*name && strpbrk(name, " ()[]:;,'\t\n\r") == NULL)
+/* Inner nodes: a name that would be read as a support or as that of a hidden node is quoted too. */
+static lathe_status newick_name(lathe_buf *b, const char *name, bool inner, lathe_error *err) {
+    const char *end;
+    double number;
+    const bool number_like = lathe_scan_real(name, &end, &number) && *end == 0;
+    if (*name && strpbrk(name, " ()[]:;,'\t\n\r") == NULL &&
+        !(inner && (number_like || lathe_is_hidden_name(name))))
         return lathe_buf_text(b, name, err);
     lathe_status st = lathe_buf_text(b, "'", err);
     for (const char *p = name; *p && !st; p++)
@@ -115,7 +121,9 @@ static lathe_status newick_tail(lathe_buf *b, const lathe_tree *tree, const layo
     const lathe_tree_edge *e = a->parent_edge[u] >= 0 ? &tree->edges[a->parent_edge[u]] : NULL;
     lathe_status st = LATHE_OK;
     if (u < tree->n_observed || e == NULL || isnan(e->support))
-        st = newick_name(b, tree->names[u], err);
+        st = newick_name(b, tree->names[u],
+                         u < tree->n_observed && a->adj.start[u + 1] - a->adj.start[u] > (a->parent[u] >= 0),
+                         err);
     else
         st = add_number(b, e->support, err);
     const double length = e == NULL ? NAN : isnan(e->length) ? e->weight : e->length;

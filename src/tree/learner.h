@@ -30,6 +30,9 @@ typedef struct lathe_chow_liu_learner {
     lathe_tie_order order;
     lathe_pair_source source;
     int32_t p, tile, n_blocks;
+    int64_t first_tile;    /* that lathe_chow_liu_tiles begins with */
+    const int32_t *global; /* names of the columns among p_all; NULL: their own numbers */
+    int32_t p_all;
     int64_t n, min_pairs;
     bool bias, any_missing;
     bool *discrete; /* NULL unless kinds are mixed */
@@ -48,7 +51,6 @@ typedef struct lathe_chow_liu_learner {
     int64_t *banned;
     lathe_chow_liu_worker *workers;
     int n_workers;
-    int64_t first_tile, tile_step; /* this process does tiles first, first + step, ... */
 } lathe_chow_liu_learner;
 
 typedef struct lathe_pair_value {
@@ -78,6 +80,16 @@ void lathe_chow_liu_count(const lathe_chow_liu_learner *l, lathe_chow_liu_worker
 /* Fills the lists with the pairs that can matter (floor.c), where that is possible: *done. */
 LATHE_NODISCARD lathe_status lathe_chow_liu_by_floor(lathe_chow_liu_learner *l, lathe_pool *pool, bool *done,
                                                      lathe_error *err);
+/* A column's number in the whole. */
+static inline int32_t lathe_chow_liu_id(const lathe_chow_liu_learner *l, int32_t column) {
+    return l->global != NULL ? l->global[column] : column;
+}
+/* Allocates n_workers workers for tiles of l->tile columns and tables of l->max_states. */
+LATHE_NODISCARD lathe_status lathe_chow_liu_workers(lathe_chow_liu_learner *l, lathe_error *err);
+void lathe_chow_liu_workers_free(lathe_chow_liu_learner *l);
+/* One tile: its forest goes to the worker's list. */
+void lathe_chow_liu_tile(const lathe_chow_liu_learner *l, lathe_chow_liu_worker *w, int32_t i0, int32_t ni,
+                         int32_t j0, int32_t nj);
 /* For lathe_parallel_for over tiles of the upper triangle: appends each tile's forest to its worker's list.
  */
 void lathe_chow_liu_tiles(void *learner, int worker, int64_t piece, int64_t begin, int64_t end);

@@ -10,7 +10,7 @@ typedef struct item {
     char *name; /* NULL: none */
     double length, support;
     int32_t parent;
-    bool leaf;
+    bool leaf, quoted;
 } item;
 
 typedef struct parser {
@@ -91,6 +91,7 @@ static lathe_status take_label(parser *s, item *it) {
         } else {
             char *fit = realloc(name, n + 1);
             it->name = fit != NULL ? fit : name;
+            it->quoted = quoted;
         }
     }
     st = skip(s);
@@ -152,7 +153,7 @@ static lathe_status parse(parser *s) {
     return st ? st : bad(s, "no ';' at the end");
 }
 
-static bool is_hidden_name(const char *name) {
+bool lathe_is_hidden_name(const char *name) {
     if (strncmp(name, "_h", 2) != 0 || name[2] == 0)
         return false;
     for (const char *p = name + 2; *p; p++)
@@ -185,7 +186,7 @@ static lathe_status build(parser *s, lathe_tree *tree) {
             st = lathe_fail(s->err, LATHE_ERR_INPUT, "Newick: a leaf without a name");
             goto done;
         }
-        if (it->name != NULL && (it->leaf || !is_hidden_name(it->name))) {
+        if (it->name != NULL && (it->leaf || it->quoted || !lathe_is_hidden_name(it->name))) {
             names[n_observed] = it->name;
             place[i] = n_observed++;
         } else {
@@ -199,16 +200,19 @@ static lathe_status build(parser *s, lathe_tree *tree) {
             st = lathe_fail(s->err, LATHE_ERR_INPUT, "Newick: the name '%.60s' comes twice", names[n + i]);
             goto done;
         }
-    /* an unnamed root with two children is a point on an edge: it goes */
-    const bool drop_root = place[0] < 0 && degree[0] == 2;
-    for (int32_t i = drop_root ? 1 : 0; i < n; i++)
+    /* unnamed roots with one child are nothing; with two children one is a point on an edge: it goes */
+    int32_t root = 0;
+    while (place[root] < 0 && degree[root] - (root > 0) == 1)
+        root++; /* the only child comes next */
+    const bool drop_root = place[root] < 0 && degree[root] - (root > 0) == 2;
+    for (int32_t i = drop_root ? root + 1 : root; i < n; i++)
         if (place[i] < 0)
             place[i] = n_observed + n_hidden++;
     st = lathe_tree_new(n_observed + n_hidden, n_observed, names, tree, s->err);
     int32_t half = -1;
-    for (int32_t i = 1; i < n && !st; i++) {
+    for (int32_t i = root + 1; i < n && !st; i++) {
         const item *it = &s->items[i];
-        if (drop_root && it->parent == 0) {
+        if (drop_root && it->parent == root) {
             if (half < 0) {
                 half = i;
                 continue;

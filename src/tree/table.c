@@ -210,6 +210,36 @@ static lathe_status check_names(const lathe_table *table, const char *name, lath
     return st;
 }
 
+/* Whether a name stands in a list with commas. */
+static bool listed(const char *list, const char *name) {
+    const size_t n = strlen(name);
+    for (const char *p = list; p != NULL && *p;) {
+        const size_t m = strcspn(p, ",");
+        if (m == n && memcmp(p, name, n) == 0)
+            return true;
+        p += m;
+        p += *p == ',';
+    }
+    return false;
+}
+
+/* Every name of the list is a column. */
+static lathe_status check_ignored(const lathe_csv *csv, const char *list, const char *name,
+                                  lathe_error *err) {
+    for (const char *p = list; p != NULL && *p;) {
+        const size_t m = strcspn(p, ",");
+        bool found = false;
+        for (int64_t j = 0; j < csv->n_cols && !found; j++)
+            found = strlen(csv->cells[j]) == m && memcmp(csv->cells[j], p, m) == 0;
+        if (!found)
+            return lathe_fail(err, LATHE_ERR_ARG, "%s: no column '%.*s' to leave out", name,
+                              (int) (m < 60 ? m : 60), p);
+        p += m;
+        p += *p == ',';
+    }
+    return LATHE_OK;
+}
+
 static lathe_status from_csv(const lathe_csv *csv, const char *name, const lathe_table_params *params,
                              lathe_table *table, lathe_error *err) {
     memset(table, 0, sizeof *table);
@@ -229,15 +259,22 @@ static lathe_status from_csv(const lathe_csv *csv, const char *name, const lathe
     if (levels == NULL || table->columns == NULL)
         st = lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory for %lld columns", name,
                         (long long) csv->n_cols);
-    for (int32_t j = 0; j < table->n_columns && !st; j++) {
+    st = st ? st : check_ignored(csv, params->ignore, name, err);
+    table->n_columns = 0;
+    for (int32_t j = 0; j < csv->n_cols && !st; j++) {
         char made[24];
+        if (listed(params->ignore, csv->cells[j]))
+            continue;
+        lathe_column *column = &table->columns[table->n_columns++];
         snprintf(made, sizeof made, "column%d", j + 1);
-        table->columns[j].name = lathe_tree_strdup(csv->cells[j][0] ? csv->cells[j] : made);
-        if (table->columns[j].name == NULL)
+        column->name = lathe_tree_strdup(csv->cells[j][0] ? csv->cells[j] : made);
+        if (column->name == NULL)
             st = lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory for names", name);
         else
-            st = make_column(csv, j, 1, params, name, levels, &table->columns[j], err);
+            st = make_column(csv, j, 1, params, name, levels, column, err);
     }
+    if (!st && table->n_columns == 0)
+        st = lathe_fail(err, LATHE_ERR_INPUT, "%s: all columns are left out", name);
     free(levels);
     if (!st)
         st = check_names(table, name, err);
@@ -403,7 +440,7 @@ lathe_status lathe_table_read(const char *path, const lathe_table_params *params
 }
 
 static lathe_status add_cell_text(lathe_buf *buf, const char *text, lathe_error *err) {
-    if (strpbrk(text, ",\"\n\r;\t") == NULL)
+    if (*text && strpbrk(text, ",\"\n\r;\t ") == NULL)
         return lathe_buf_text(buf, text, err);
     lathe_status st = lathe_buf_text(buf, "\"", err);
     for (const char *p = text; *p && !st; p++) {

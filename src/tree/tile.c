@@ -93,9 +93,9 @@ static void weigh_tile(const learner *l, worker *w, int32_t i0, int32_t ni, int3
 /* --- Lists ---------------------------------------------------------------------------------------------- */
 
 void lathe_chow_liu_thin(const learner *l, worker *w) {
-    w->n_list = lathe_kruskal(w->list, w->n_list, l->p, &l->order, l->discrete, l->params->whitelist,
+    w->n_list = lathe_kruskal(w->list, w->n_list, l->p_all, &l->order, l->discrete, l->params->whitelist,
                               l->params->n_whitelist, w->up);
-    if (w->n_list > 0 && w->n_list == l->p - 1 - l->params->n_whitelist)
+    if (w->n_list > 0 && w->n_list == l->p_all - 1 - l->params->n_whitelist)
         w->floor = w->list[w->n_list - 1].w;
 }
 
@@ -104,7 +104,7 @@ void lathe_chow_liu_push(const learner *l, worker *w, int32_t u, int32_t v, doub
         return;
     if (w->n_list == w->capacity || (w->floor == -INFINITY && w->n_list == w->try_at)) {
         lathe_chow_liu_thin(l, w);
-        w->try_at += l->p / 2 + 1; /* a spanning list, and so a floor, is worth having early */
+        w->try_at += l->p_all / 2 + 1; /* a spanning list, and so a floor, is worth having early */
     }
     w->list[w->n_list++] = (lathe_pair){u, v, weight};
 }
@@ -126,7 +126,7 @@ static void tile_forest(const learner *l, worker *w, int32_t i0, int32_t ni, int
         w->best[k] = -INFINITY;
         w->from[k] = -1;
     }
-#define COLUMN(k) ((k) < ni ? i0 + (k) : j0 + (k) -ni)
+#define COLUMN(k) lathe_chow_liu_id(l, (k) < ni ? i0 + (k) : j0 + (k) -ni)
     for (int32_t c = 0, step = 0; step < m; step++) {
         const bool c_in_i = c < ni;
         const int32_t name_c = COLUMN(c);
@@ -208,8 +208,9 @@ static bool take_promising(const learner *l, worker *w, int32_t i0, int32_t ni, 
                 if (i0 == j0 && k <= a)
                     continue;
                 const double x = lathe_pair_information_2x2(l, i0 + a, j0 + k, counts[k]);
+                const int32_t u = lathe_chow_liu_id(l, i0 + a), v = lathe_chow_liu_id(l, j0 + k);
                 if (x >= w->floor)
-                    w->found[n_found++] = (lathe_pair){i0 + a, j0 + k, x};
+                    w->found[n_found++] = (lathe_pair){u < v ? u : v, u < v ? v : u, x};
             }
         }
     }
@@ -228,26 +229,29 @@ void lathe_chow_liu_place(const learner *l, int64_t q, int32_t *i0, int32_t *ni,
     *nj = l->p - *j0 < l->tile ? l->p - *j0 : l->tile;
 }
 
+void lathe_chow_liu_tile(const learner *l, worker *w, int32_t i0, int32_t ni, int32_t j0, int32_t nj) {
+    if (l->source == LATHE_PAIR_BITS) {
+        lathe_chow_liu_count(l, w, i0, ni, j0, nj);
+        if (take_promising(l, w, i0, ni, j0, nj))
+            return;
+    }
+    weigh_tile(l, w, i0, ni, j0, nj);
+    if (l->discrete == NULL && l->params->n_whitelist == 0) {
+        if (turn_tile(l, w, i0, ni, j0, nj))
+            tile_forest(l, w, i0, ni, j0, nj);
+        return;
+    }
+    for (int32_t a = 0; a < ni; a++)
+        for (int32_t b = i0 == j0 ? a + 1 : 0; b < nj; b++)
+            lathe_chow_liu_push(l, w, i0 + a, j0 + b, w->w[a * l->tile + b]);
+}
+
 void lathe_chow_liu_tiles(void *ctx, int worker_index, int64_t piece, int64_t begin, int64_t end) {
-    learner *l = ctx;
-    worker *w = &l->workers[worker_index];
+    const learner *l = ctx;
     (void) piece;
-    for (int64_t k = begin; k < end; k++) {
+    for (int64_t q = begin; q < end; q++) {
         int32_t i0, ni, j0, nj;
-        lathe_chow_liu_place(l, l->first_tile + k * l->tile_step, &i0, &ni, &j0, &nj);
-        if (l->source == LATHE_PAIR_BITS) {
-            lathe_chow_liu_count(l, w, i0, ni, j0, nj);
-            if (take_promising(l, w, i0, ni, j0, nj))
-                continue;
-        }
-        weigh_tile(l, w, i0, ni, j0, nj);
-        if (l->discrete == NULL && l->params->n_whitelist == 0) {
-            if (turn_tile(l, w, i0, ni, j0, nj))
-                tile_forest(l, w, i0, ni, j0, nj);
-            continue;
-        }
-        for (int32_t a = 0; a < ni; a++)
-            for (int32_t b = i0 == j0 ? a + 1 : 0; b < nj; b++)
-                lathe_chow_liu_push(l, w, i0 + a, j0 + b, w->w[a * l->tile + b]);
+        lathe_chow_liu_place(l, l->first_tile + q, &i0, &ni, &j0, &nj);
+        lathe_chow_liu_tile(l, &l->workers[worker_index], i0, ni, j0, nj);
     }
 }

@@ -18,8 +18,18 @@ int32_t lathe_tree_walk(const lathe_tree *tree, const lathe_adjacency *a, int32_
 void lathe_tree_add(lathe_tree *tree, int32_t u, int32_t v, double weight, double length);
 /* Union-find with halved paths. */
 int32_t lathe_find(int32_t *up, int32_t i);
+/* _h1, _h2, ...: what hidden nodes are called. */
+bool lathe_is_hidden_name(const char *name);
 char *lathe_tree_strdup(const char *text);
 void lathe_names_free(char **names, int64_t n);
+
+/* Rows of resample b >= 1 of a table; names are borrowed, states left out. */
+LATHE_NODISCARD lathe_status lathe_table_resample(const lathe_table *table, uint64_t seed, uint32_t b,
+                                                  lathe_table *out, lathe_error *err);
+void lathe_resample_free(lathe_table *table);
+/* s[p * p] = exp(-path length / dim) between observed nodes; 0 between components. */
+LATHE_NODISCARD lathe_status lathe_tree_covariance(const lathe_tree *tree, int32_t dim, double *s,
+                                                   lathe_error *err);
 
 /* The learners on distances d[n * n] (row-major); edges with lengths in a tree of n observed nodes. */
 LATHE_NODISCARD lathe_status lathe_nj(const double *d, int32_t n, char *const *names, bool bionj,
