@@ -51,7 +51,7 @@ static void packed_product_is_ggmls_to_the_rounding_of_activations(void **state)
      * wrong order of rows or nibbles gives unrelated numbers: a relative error of 1.4. */
     (void) state;
     static const enum ggml_type types[] = {GGML_TYPE_Q4_0, GGML_TYPE_Q8_0, GGML_TYPE_Q4_K, GGML_TYPE_Q5_K,
-                                           GGML_TYPE_Q6_K, GGML_TYPE_F16,  GGML_TYPE_BF16};
+                                           GGML_TYPE_Q6_K, GGML_TYPE_F16,  GGML_TYPE_BF16, GGML_TYPE_Q5_0};
     lathe_rng rng = lathe_rng_new(11, 0, 0);
     for (size_t i = 0; i < LATHE_LEN(types); i++) {
         struct ggml_context *ctx = new_context();

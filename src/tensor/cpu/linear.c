@@ -4,6 +4,7 @@
 
 #include <ggml.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -54,6 +55,7 @@ static bool packed_type(enum ggml_type type, lathe_packed_type *out) {
         *out = LATHE_PACKED_Q4_0;
         return true;
     case GGML_TYPE_Q8_0:
+    case GGML_TYPE_Q5_0: /* widened first */
         *out = LATHE_PACKED_Q8_0;
         return true;
     case GGML_TYPE_Q4_K:
@@ -74,6 +76,29 @@ static bool packed_type(enum ggml_type type, lathe_packed_type *out) {
     default:
         return false;
     }
+}
+
+/* Up to here a q5_0 matrix is packed as q8_0, half as large again; a larger one is left to ggml. */
+enum { WIDENED_MAX = 4 << 20 };
+
+/* A contiguous q5_0 matrix as q8_0 blocks with the same scales and values, to be freed; NULL: no memory.
+ * ggml's block of 32: half scale, 32 fifth bits, 16 bytes of nibbles (low: weights 0..15), values less 16. */
+static uint8_t *widen_q5_0(const struct ggml_tensor *w) {
+    enum { IN = 22, OUT = 34 };
+    const int64_t blocks = ggml_nelements(w) / 32;
+    uint8_t *wide = malloc((size_t) blocks * OUT);
+    for (int64_t b = 0; wide != NULL && b < blocks; b++) {
+        const uint8_t *in = (const uint8_t *) w->data + b * IN;
+        uint8_t *out = wide + b * OUT;
+        uint32_t fifth = 0;
+        memcpy(out, in, 2);
+        memcpy(&fifth, in + 2, 4);
+        for (int i = 0; i < 32; i++) {
+            const int low = i < 16 ? in[6 + i] & 15 : in[6 + i - 16] >> 4;
+            out[2 + i] = (uint8_t) (low + 16 * (int) (fifth >> i & 1) - 16);
+        }
+    }
+    return wide;
 }
 
 typedef struct packing {
@@ -104,12 +129,18 @@ lathe_status lathe_packed_set_add(lathe_packed_set *s, struct ggml_tensor *w, bo
         !ggml_is_contiguous(w) || !packed_type(w->type, &packed.type) ||
         w->ne[0] % lathe_packed_block(packed.type) != 0)
         return LATHE_OK;
+    if (w->type == GGML_TYPE_Q5_0 && ggml_nelements(w) > WIDENED_MAX)
+        return LATHE_OK;
     if (!lathe_size_mul((size_t) lathe_packed_groups(&packed),
                         lathe_packed_group_bytes(packed.type, w->ne[0]), &bytes) ||
         (packed.data = lathe_arena_take(&s->arena, bytes)) == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %zu bytes of packed '%s'", bytes, w->name);
-    packing p = {&packed, w->data};
+    uint8_t *wide = w->type == GGML_TYPE_Q5_0 ? widen_q5_0(w) : NULL;
+    if (w->type == GGML_TYPE_Q5_0 && wide == NULL)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory to widen '%s'", w->name);
+    packing p = {&packed, wide != NULL ? wide : w->data};
     lathe_parallel_for(s->pool, lathe_packed_groups(&packed), 8, pack_piece, &p);
+    free(wide);
     if (release)
         release_pages(w->data, ggml_nbytes(w));
     s->entries[s->n] = (lathe_packed_weight){packed, s->cpu, s->rows};
