@@ -4,8 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 root=${1:?usage: test-system-ggml.sh DIR}
-mirror=${MIRROR:-http://deb.debian.org/debian}
-[ -d "$root/usr" ] || debootstrap --variant=minbase sid "$root" "$mirror"
+[ -d "$root/usr" ] || debootstrap --variant=minbase sid "$root" ${MIRROR:+"$MIRROR"} # debootstrap has its own mirror
 mkdir -p "$root/src/lathe" "$root/proc"
 mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
 cp /etc/resolv.conf "$root/etc/"
