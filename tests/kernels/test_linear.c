@@ -100,6 +100,14 @@ static void other_weights_stay_with_ggml(void **state) {
     struct ggml_tensor *x = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, 32, 1);
     check_ok(lathe_packed_set_add(set, f32, false, &err), err);
     check_ok(lathe_packed_set_add(set, cube, false, &err), err);
+    /* q5_0 is packed half as large again, so only up to 4 Mi weights. */
+    struct ggml_tensor *large = ggml_new_tensor_2d(ctx, GGML_TYPE_Q5_0, 4096, 1025);
+    struct ggml_tensor *largest = ggml_new_tensor_2d(ctx, GGML_TYPE_Q5_0, 4096, 1024);
+    memset(largest->data, 0, ggml_nbytes(largest));
+    check_ok(lathe_packed_set_add(set, large, false, &err), err);
+    check_ok(lathe_packed_set_add(set, largest, false, &err), err);
+    assert_null(large->extra);
+    assert_non_null(largest->extra);
     assert_null(f32->extra);
     assert_null(cube->extra);
     assert_null(lathe_packed_linear(NULL, ctx, f32, x));
