@@ -12,13 +12,15 @@ int main(int argc, char **argv) {
     srand(1);
     while (n_nodes > 0 && fgets(line, sizeof line, stdin) != NULL) {
         int wanted[256], n_wanted = 0, state[256] = {0};
-        const char *list = strchr(line, '['), *end = list ? strchr(list, ']') : NULL, *count = strstr(line, "\"n\":");
+        const char *list = strchr(line, '['), *end = list ? strchr(list, ']') : NULL,
+                   *count = strstr(line, "\"n\":");
         if (end == NULL || count == NULL || n_nodes > 256)
             return 1;
         for (const char *p = list; (p = strchr(p, '"')) != NULL && p < end;) { /* names between quotes */
             const char *close = strchr(++p, '"');
             for (int i = 0; i < n_nodes; i++)
-                if (strlen(argv[i + 2]) == (size_t) (close - p) && strncmp(argv[i + 2], p, (size_t) (close - p)) == 0)
+                if (strlen(argv[i + 2]) == (size_t) (close - p) &&
+                    strncmp(argv[i + 2], p, (size_t) (close - p)) == 0)
                     wanted[n_wanted++] = i;
             p = close + 1;
         }

@@ -343,7 +343,7 @@ typedef struct lathe_synth_params {
                           deep  as the shape without changing its function (arch and seed are ignored) */
     const char *draft; /**< NULL, or a LongSpec draft of `like`, widened alike into draft_output */
     const char *draft_output;
-    const char *type;  /**< of the matrices; the rules of lathe_model_quantize */
+    const char *type; /**< of the matrices; the rules of lathe_model_quantize */
     uint64_t seed;
     int32_t n_threads; /**< 0: the cores there are; the result does not depend on it */
     lathe_progress progress;

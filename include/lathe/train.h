@@ -280,18 +280,18 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_train_list(const lathe_train_params
 
 enum { LATHE_LONGSPEC_SHIFTS_MAX = 16, LATHE_LONGSPEC_BATCHES = 8 };
 
-/** A draft block for a target that is left as it is: it keeps a window of keys of its own and reads the rest from
- * the target's last layer. Source: Yang et al. 2025 (LongSpec). */
+/** A draft block for a target that is left as it is: it keeps a window of keys of its own and reads the rest
+ * from the target's last layer. Source: Yang et al. 2025 (LongSpec). */
 typedef struct lathe_longspec_params {
     size_t struct_size;
     const char *target; /**< GGUF; its vocabulary must be that of the token files */
     int32_t window;     /**< 512; own keys a query sees besides its own */
     int32_t n_ff;       /**< 0: the target's */
-    /** Each micro-batch draws a shift j in [shift_min, shift_max]: a query sees target keys that are at least j
-     * tokens old, as in step j of a draft. 1, 5; both 0: the query sees all before it (for comparison). */
+    /** Each micro-batch draws a shift j in [shift_min, shift_max]: a query sees target keys that are at least
+     * j tokens old, as in step j of a draft. 1, 5; both 0: the query sees all before it (for comparison). */
     int32_t shift_min, shift_max;
-    /** 4: positions of all but so many first tokens are moved on by a random offset of at most offset_max less the
-     * sequence, so that short texts teach far anchors; 0: none. */
+    /** 4: positions of all but so many first tokens are moved on by a random offset of at most offset_max
+     * less the sequence, so that short texts teach far anchors; 0: none. */
     int32_t anchors;
     int32_t offset_max; /**< 0: the target's context */
     bool no_cross;      /**< without the target's keys (for comparison) */
@@ -303,14 +303,15 @@ typedef struct lathe_longspec_result {
     lathe_train_result run;
     double target_loss; /**< of the target on the same held-out tokens; NaN: none were given */
     int32_t n_shifts;
-    /** Share of held-out positions at which draft and target have the same likeliest token, by shift from 1. */
+    /** Share of held-out positions at which draft and target have the same likeliest token, by shift from 1.
+     */
     double agreement[LATHE_LONGSPEC_SHIFTS_MAX];
-    int32_t n_batches; /**< of held-out tokens */
+    int32_t n_batches;                                                  /**< of held-out tokens */
     double by_batch[LATHE_LONGSPEC_BATCHES][LATHE_LONGSPEC_SHIFTS_MAX]; /**< the same of each */
 } lathe_longspec_result;
 
-/** Trains by the loop of lathe_train_run, resumable alike; output/model.gguf is the draft's file. Of train's model
- * fields n_ctx alone counts. */
+/** Trains by the loop of lathe_train_run, resumable alike; output/model.gguf is the draft's file. Of train's
+ * model fields n_ctx alone counts. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_longspec_train(const lathe_longspec_params *params,
                                                             const lathe_train_params *train,
                                                             lathe_longspec_result *result, lathe_error *err);

@@ -29,7 +29,8 @@ enum lathe_rng_purpose {
     LATHE_RNG_PROBE_VECTOR = 37, /* probe, position, block */
     LATHE_RNG_PROBE_PROMPT = 38,
     LATHE_RNG_TASK_BOOTSTRAP = 39,
-    LATHE_RNG_DRAFT_SHIFT = 40, /* step lo, step hi, micro-batch: word 0 the shift, words 1 and 2 the offset */
+    LATHE_RNG_DRAFT_SHIFT =
+        40, /* step lo, step hi, micro-batch: word 0 the shift, words 1 and 2 the offset */
     /* tree/ */
     LATHE_RNG_TREE_SAMPLE = 48, /* trial or replicate, row, node or block */
     LATHE_RNG_TREE_TIES = 49,   /* trial, smaller index, larger index */

@@ -6,6 +6,7 @@
 
 /* Reads the JSON lines that --stats wrote (`path`) and writes an HTML page: acceptance by position, arms over
  * time, loss and regret over time, where the time went. INPUT names the line that is none of a round. */
-LATHE_NODISCARD lathe_status lathe_spec_report(const char *path, const char *page, int64_t *n_rounds, lathe_error *err);
+LATHE_NODISCARD lathe_status lathe_spec_report(const char *path, const char *page, int64_t *n_rounds,
+                                               lathe_error *err);
 
 #endif

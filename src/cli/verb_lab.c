@@ -152,7 +152,8 @@ static lathe_status run(const void *args, lathe_cli *cli, lathe_error *err) {
     int32_t missed = 0;
     for (size_t i = 0; i < r.n_claims; i++) {
         const lathe_claim_result *c = &r.claims[i];
-        const bool due = !c->claim->untestable && (!a->quick || c->claim->quick) && (!a->exact_only || c->n > 0);
+        const bool due =
+            !c->claim->untestable && (!a->quick || c->claim->quick) && (!a->exact_only || c->n > 0);
         missed += due && c->verdict != LATHE_VERDICT_HOLDS;
     }
     if (!st && a->strict && missed > 0)

@@ -13,15 +13,9 @@ extern const lathe_lab_entry lathe_lab_longspec;
 extern const lathe_lab_entry lathe_lab_std;
 
 const lathe_lab_entry *const lathe_labs[] = {
-    &lathe_lab_muon_curvature,
-    &lathe_lab_muon_tail,
-    &lathe_lab_banditspec,
-    &lathe_lab_cool_sd,
-    &lathe_lab_longspec,
-    &lathe_lab_std,
-    &lathe_lab_active_lathe,
-    &lathe_lab_robust_trees,
-    NULL,
+    &lathe_lab_muon_curvature, &lathe_lab_muon_tail,    &lathe_lab_banditspec,
+    &lathe_lab_cool_sd,        &lathe_lab_longspec,     &lathe_lab_std,
+    &lathe_lab_active_lathe,   &lathe_lab_robust_trees, NULL,
 };
 
 size_t lathe_lab_count(void) {

@@ -146,9 +146,13 @@ static const lathe_rule *rule_of(lathe_diff *d, struct ggml_tensor *y) {
     if (rule == NULL)
         rule = lathe_rule_norm(y);
     if (rule == NULL)
+        rule = lathe_rule_softmax(y);
+    if (rule == NULL)
         rule = lathe_rule_product(y);
     if (rule == NULL)
         rule = lathe_rule_image(y);
+    if (rule == NULL)
+        rule = lathe_rule_upscale(y);
     if (rule == NULL)
         rule = lathe_rule_fused(y);
     if (rule == NULL)
@@ -366,6 +370,22 @@ struct ggml_tensor *lathe_diff_sum_to(lathe_diff *d, struct ggml_tensor *g, stru
     if (like->ne[0] == 1 && g->ne[0] > 1)
         g = ggml_sum_rows(d->ctx, g);
     return ggml_are_same_shape(g, like) ? g : ggml_repeat_back(d->ctx, g, like);
+}
+
+struct ggml_tensor *lathe_diff_sum_groups(lathe_diff *d, struct ggml_tensor *g,
+                                          const struct ggml_tensor *like) {
+    struct ggml_context *ctx = d->ctx;
+    const int64_t one = g->ne[0] * g->ne[1], h2 = like->ne[2], h3 = like->ne[3];
+    const int64_t r2 = g->ne[2] / h2, r3 = g->ne[3] / h3, wide[2] = {g->ne[0], g->ne[1]};
+    if (r2 > 1) {
+        struct ggml_tensor *x = ggml_reshape_4d(ctx, lathe_diff_cont(d, g), one, r2, h2, h3 * r3);
+        g = ggml_sum_rows(ctx, ggml_cont(ctx, ggml_permute(ctx, x, 1, 0, 2, 3)));
+    }
+    if (r3 > 1) {
+        struct ggml_tensor *x = ggml_reshape_3d(ctx, lathe_diff_cont(d, g), one * h2, r3, h3);
+        g = ggml_sum_rows(ctx, ggml_cont(ctx, ggml_permute(ctx, x, 1, 0, 2, 3)));
+    }
+    return ggml_reshape_4d(ctx, lathe_diff_cont(d, g), wide[0], wide[1], h2, h3);
 }
 
 struct ggml_tensor *lathe_diff_plus(lathe_diff *d, struct ggml_tensor *a, struct ggml_tensor *b) {

@@ -31,9 +31,11 @@ typedef struct lathe_rule {
 const lathe_rule *lathe_rule_elementwise(const struct ggml_tensor *y);
 const lathe_rule *lathe_rule_shape(const struct ggml_tensor *y);
 const lathe_rule *lathe_rule_norm(const struct ggml_tensor *y);
+const lathe_rule *lathe_rule_softmax(const struct ggml_tensor *y);
 const lathe_rule *lathe_rule_product(const struct ggml_tensor *y);
 const lathe_rule *lathe_rule_fused(const struct ggml_tensor *y);
 const lathe_rule *lathe_rule_image(const struct ggml_tensor *y);
+const lathe_rule *lathe_rule_upscale(const struct ggml_tensor *y);
 
 /* true where x depends on a parameter: contributions to others are not built. */
 bool lathe_diff_needs(const lathe_diff *d, const struct ggml_tensor *x);
@@ -49,6 +51,10 @@ struct ggml_tensor *lathe_diff_as(lathe_diff *d, struct ggml_tensor *x,
 struct ggml_tensor *lathe_diff_zeros(lathe_diff *d, struct ggml_tensor *like);
 /* Sum of g over the dims along which `like` was broadcast. */
 struct ggml_tensor *lathe_diff_sum_to(lathe_diff *d, struct ggml_tensor *g, struct ggml_tensor *like);
+/* Sum of g over blocks of its third and fourth dimensions, for operands that are shared by r heads in a row
+ * each: [.., r h2, q h3] -> like's [.., h2, h3]. */
+struct ggml_tensor *lathe_diff_sum_groups(lathe_diff *d, struct ggml_tensor *g,
+                                          const struct ggml_tensor *like);
 /* a + b, where either may be NULL. */
 struct ggml_tensor *lathe_diff_plus(lathe_diff *d, struct ggml_tensor *a, struct ggml_tensor *b);
 /* The same op as y on other sources (NULL: y's own); the result is contiguous in y's shape. */

@@ -1,4 +1,4 @@
-/* rules_image.c - convolutions, transposed convolutions, pooling, nearest upsampling.
+/* rules_image.c - convolutions, transposed convolutions, pooling.
  * Convolutions are im2col and a product, as ggml builds them; im2col and im2col_back are a closed pair, and
  * so are a transposed convolution and the convolution that it is the adjoint of. */
 #include "tensor/diff.h"
@@ -20,6 +20,34 @@ static void im2col_vjp(lathe_diff *d, T *y, T *g) {
 }
 static T *im2col_jvp(lathe_diff *d, T *y, T *const *t) {
     return t[1] == NULL ? NULL : lathe_diff_again(d, y, y->op, NULL, lathe_diff_cont(d, t[1]));
+}
+
+/* Columns [kw kh kd ic, ow, oh, od n] of volumes [w, h, depth, ic n]: ggml has no op for the way back. Seen
+ * as images with ic kd channels they are columns of the plane, [w, h, ic kd, od n]; what is left are columns
+ * along the depth, of w h ic channels. */
+static void im2col_3d_vjp(lathe_diff *d, T *y, T *g) {
+    struct ggml_context *ctx = d->ctx;
+    T *kernel = y->src[0], *x = y->src[1];
+    const int32_t *p = y->op_params;
+    const int64_t channels = p[9], n = x->ne[3] / channels, kd = kernel->ne[2], plane = x->ne[0] * x->ne[1];
+    const int64_t out_depth = y->ne[3] / n;
+    if (!lathe_diff_needs(d, x))
+        return;
+    T *flat = ggml_new_tensor_4d(ctx, GGML_TYPE_F32, kernel->ne[0], kernel->ne[1], channels * kd, 1);
+    T *deep =
+        ggml_new_tensor_3d(ctx, GGML_TYPE_F32, kd, plane * channels, 1); /* shapes of kernels, no more */
+    flat = ggml_fill(ctx, flat, 0.0f);
+    deep = ggml_fill(ctx, deep, 0.0f);
+    int64_t images[4] = {x->ne[0], x->ne[1], channels * kd, y->ne[3]};
+    T *u =
+        ggml_im2col_back(ctx, lathe_diff_cont(d, g), flat, images, p[0], p[1], p[3], p[4], p[6], p[7], true);
+    u = ggml_reshape_4d(ctx, u, plane, kd, channels, y->ne[3]);
+    u = ggml_cont(ctx, ggml_permute(ctx, u, 1, 0, 2, 3));
+    u = ggml_reshape_3d(ctx, u, kd * plane * channels, out_depth, n);
+    int64_t lines[4] = {x->ne[2], plane * channels, n, 1};
+    T *v = ggml_im2col_back(ctx, u, deep, lines, p[2], 0, p[5], 0, p[8], 0, false);
+    v = ggml_reshape_4d(ctx, v, x->ne[2], plane, channels, n);
+    lathe_diff_add(d, x, ggml_cont(ctx, ggml_permute(ctx, v, 1, 0, 2, 3)));
 }
 static void im2col_back_vjp(lathe_diff *d, T *y, T *g) {
     const int32_t *p = y->op_params;
@@ -121,39 +149,16 @@ static T *pool_back_jvp(lathe_diff *d, T *y, T *const *t) {
     return t[0] == NULL ? NULL : spread(d, &q, lathe_diff_cont(d, t[0]), y->src[1]);
 }
 
-/* --- Upsampling: every pixel becomes a block --------------------------------------------------------- */
-
-static bool nearest(lathe_diff *d, T *y) {
-    T *x = y->src[0];
-    bool whole =
-        y->ne[0] % x->ne[0] == 0 && y->ne[1] % x->ne[1] == 0 && y->ne[2] == x->ne[2] && y->ne[3] == x->ne[3];
-    if ((y->op_params[0] & 0xFF) == GGML_SCALE_MODE_NEAREST && whole)
-        return true;
-    lathe_diff_fail(d, y,
-                    "only nearest upsampling by whole factors of width and height has a derivative rule");
-    return false;
-}
-static void upscale_vjp(lathe_diff *d, T *y, T *g) {
-    if (!nearest(d, y))
-        return;
-    T *x = y->src[0];
-    int k0 = (int) (y->ne[0] / x->ne[0]), k1 = (int) (y->ne[1] / x->ne[1]);
-    T *mean = ggml_pool_2d(d->ctx, lathe_diff_cont(d, g), GGML_OP_POOL_AVG, k0, k1, k0, k1, 0, 0);
-    lathe_diff_add(d, x, ggml_scale(d->ctx, mean, (float) (k0 * k1)));
-}
-static T *upscale_jvp(lathe_diff *d, T *y, T *const *t) {
-    return nearest(d, y) ? lathe_diff_again(d, y, y->op, lathe_diff_cont(d, t[0]), NULL) : NULL;
-}
-
 const lathe_rule *lathe_rule_image(const T *y) {
-    static const lathe_rule im2col = {im2col_vjp, im2col_jvp},
+    static const lathe_rule im2col = {im2col_vjp, im2col_jvp}, im2col_3d = {im2col_3d_vjp, im2col_jvp},
                             im2col_back = {im2col_back_vjp, im2col_back_jvp},
                             conv_transpose = {conv_transpose_vjp, conv_transpose_jvp},
-                            pooled_rule = {pool_vjp, pool_jvp}, pool_back = {pool_back_vjp, pool_back_jvp},
-                            upscale = {upscale_vjp, upscale_jvp};
+                            pooled_rule = {pool_vjp, pool_jvp}, pool_back = {pool_back_vjp, pool_back_jvp};
     switch (y->op) {
     case GGML_OP_IM2COL:
         return &im2col;
+    case GGML_OP_IM2COL_3D:
+        return &im2col_3d;
     case GGML_OP_IM2COL_BACK:
         return &im2col_back;
     case GGML_OP_CONV_TRANSPOSE_1D:
@@ -164,8 +169,6 @@ const lathe_rule *lathe_rule_image(const T *y) {
         return &pooled_rule;
     case GGML_OP_POOL_2D_BACK:
         return &pool_back;
-    case GGML_OP_UPSCALE:
-        return &upscale;
     default:
         return NULL;
     }

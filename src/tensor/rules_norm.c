@@ -1,5 +1,5 @@
-/* rules_norm.c - norms, softmax, cross entropy, RoPE. The Jacobians of norms and softmax are symmetric, so
- * that one function serves both modes; RoPE and its inverse are a closed pair. */
+/* rules_norm.c - norms, cross entropy, RoPE. The Jacobians of norms are symmetric, so that one function
+ * serves both modes; RoPE and its inverse are a closed pair. */
 #include <string.h>
 
 #include "tensor/diff.h"
@@ -65,29 +65,6 @@ static T *norm_jvp(lathe_diff *d, T *y, T *const *t) {
     return norm_product(d, y, t[0]);
 }
 
-/* p = softmax(a x + mask): J t = a (p t - p sum(p t)). The mask and its slopes carry no derivative. */
-static T *softmax_product(lathe_diff *d, T *y, T *t) {
-    T *pt = ggml_mul(d->ctx, y, lathe_diff_cont(d, t));
-    T *along = ggml_mul(d->ctx, y, ggml_sum_rows(d->ctx, pt));
-    return ggml_scale(d->ctx, ggml_sub(d->ctx, pt, along), lathe_diff_param_f32(y, 0));
-}
-static void softmax_vjp(lathe_diff *d, T *y, T *g) {
-    if (lathe_diff_needs(d, y->src[1]) || lathe_diff_needs(d, y->src[2]))
-        lathe_diff_fail(d, y, "there is no derivative with respect to a mask or to sinks");
-    else if (d->opts.fused && lathe_diff_param_f32(y, 1) == 0.0f)
-        lathe_diff_add(
-            d, y->src[0],
-            ggml_soft_max_ext_back(d->ctx, lathe_diff_cont(d, g), y, lathe_diff_param_f32(y, 0), 0.0f));
-    else
-        lathe_diff_add(d, y->src[0], softmax_product(d, y, g));
-}
-static T *softmax_jvp(lathe_diff *d, T *y, T *const *t) {
-    if (t[1] == NULL && t[2] == NULL)
-        return softmax_product(d, y, t[0]);
-    lathe_diff_fail(d, y, "there is no derivative with respect to a mask or to sinks");
-    return NULL;
-}
-
 /* L = -(1/n) sum labels log softmax(l), n rows. Rows of labels may have any sum (0: an ignored target). */
 static T *ce_slope(lathe_diff *d, T *y) {
     T *l = lathe_diff_cont(d, y->src[0]), *labels = y->src[1];
@@ -118,16 +95,13 @@ static T *rope_jvp(lathe_diff *d, T *y, T *const *t) {
 }
 
 const lathe_rule *lathe_rule_norm(const T *y) {
-    static const lathe_rule norm = {norm_vjp, norm_jvp}, softmax = {softmax_vjp, softmax_jvp},
-                            ce = {ce_vjp, ce_jvp}, rope = {rope_vjp, rope_jvp};
+    static const lathe_rule norm = {norm_vjp, norm_jvp}, ce = {ce_vjp, ce_jvp}, rope = {rope_vjp, rope_jvp};
     switch (y->op) {
     case GGML_OP_RMS_NORM:
     case GGML_OP_NORM:
     case GGML_OP_GROUP_NORM:
     case GGML_OP_L2_NORM:
         return &norm;
-    case GGML_OP_SOFT_MAX:
-        return &softmax;
     case GGML_OP_CROSS_ENTROPY_LOSS:
         return &ce;
     case GGML_OP_ROPE:

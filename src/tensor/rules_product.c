@@ -39,13 +39,12 @@ static void mul_mat_vjp(lathe_diff *d, T *y, T *g) {
             lathe_diff_add(d, b, ggml_out_prod(d->ctx, operand(d, a), ggml_transpose(d->ctx, g2)));
         return;
     }
-    if (a->ne[3] != b->ne[3]) {
-        lathe_diff_fail(d, y, "a product that broadcasts over the fourth dimension has no derivative rule");
-        return;
-    }
     if (lathe_diff_needs(d, b))
         lathe_diff_add(d, b, ggml_mul_mat(d->ctx, turned(d, operand(d, a)), g));
-    if (lathe_diff_needs(d, a))
+    if (lathe_diff_needs(d, a) && a->ne[3] != b->ne[3])
+        lathe_diff_add(
+            d, a, lathe_diff_sum_groups(d, ggml_mul_mat(d->ctx, turned(d, operand(d, b)), turned(d, g)), a));
+    else if (lathe_diff_needs(d, a))
         lathe_diff_add(d, a,
                        ggml_mul_mat(d->ctx, turned(d, fold(d, operand(d, b), a)), turned(d, fold(d, g, a))));
 }
@@ -56,14 +55,33 @@ static T *mul_mat_jvp(lathe_diff *d, T *y, T *const *t) {
     return lathe_diff_plus(d, first, second);
 }
 
-/* y = out_prod(a [n, k], b [m, k]) = [n, m], y_ij = sum_k a_ik b_jk. Both sides of equal batch. */
+/* a with its third and fourth dimensions repeated in a row each, as products share it: [.., h2, h3] -> like's
+ * [.., r h2, q h3]. */
+static T *shared(lathe_diff *d, T *a, const T *like) {
+    struct ggml_context *ctx = d->ctx;
+    const int64_t ne0 = a->ne[0], ne1 = a->ne[1], one = ne0 * ne1, h2 = a->ne[2], h3 = a->ne[3];
+    const int64_t r2 = like->ne[2] / h2, r3 = like->ne[3] / h3;
+    if (r2 > 1)
+        a = ggml_repeat_4d(ctx, ggml_reshape_3d(ctx, a, one, 1, h2 * h3), one, r2, h2 * h3, 1);
+    if (r3 > 1)
+        a = ggml_repeat_4d(ctx, ggml_reshape_3d(ctx, a, one * h2 * r2, 1, h3), one * h2 * r2, r3, h3, 1);
+    return ggml_reshape_4d(ctx, a, ne0, ne1, like->ne[2], like->ne[3]);
+}
+
+/* y = out_prod(a [n, k], b [m, k]) = [n, m], y_ij = sum_k a_ik b_jk; a may be shared by matrices of b in a
+ * row. */
 static void out_prod_vjp(lathe_diff *d, T *y, T *g) {
     T *a = y->src[0], *b = y->src[1];
+    g = lathe_diff_cont(d, g);
     if (!plain(y)) {
-        lathe_diff_fail(d, y, "a batched outer product has no derivative rule");
+        if (lathe_diff_needs(d, a)) {
+            T *each = ggml_mul_mat(d->ctx, turned(d, g), lathe_diff_cont(d, b));
+            lathe_diff_add(d, a, lathe_diff_sum_groups(d, each, a));
+        }
+        if (lathe_diff_needs(d, b))
+            lathe_diff_add(d, b, ggml_mul_mat(d->ctx, g, shared(d, operand(d, a), b)));
         return;
     }
-    g = lathe_diff_cont(d, g);
     if (lathe_diff_needs(d, a))
         lathe_diff_add(d, a, ggml_out_prod(d->ctx, g, ggml_transpose(d->ctx, b)));
     if (lathe_diff_needs(d, b))

@@ -101,17 +101,16 @@ static T *build_logits(lathe_net *net, struct ggml_cgraph *graph, layers *marks)
                                    .branch = learns && net->drops ? branch : NULL,
                                    .user = net};
     if (net->task.logits != NULL)
-        return net->task.logits(net->task.user,
-                                &(lathe_net_io){.ctx = net->nodes,
-                                                .graph = graph,
-                                                .tokens = net->tokens,
-                                                .positions = net->positions,
-                                                .mask = net->mask,
-                                                .rows = net->rows,
-                                                .n_ctx = net->ctx,
-                                                .kernels = fused ? &kernels : NULL,
-                                                .find = find,
-                                                .net = net});
+        return net->task.logits(net->task.user, &(lathe_net_io){.ctx = net->nodes,
+                                                                .graph = graph,
+                                                                .tokens = net->tokens,
+                                                                .positions = net->positions,
+                                                                .mask = net->mask,
+                                                                .rows = net->rows,
+                                                                .n_ctx = net->ctx,
+                                                                .kernels = fused ? &kernels : NULL,
+                                                                .find = find,
+                                                                .net = net});
     lathe_build b = {.ctx = net->nodes,
                      .gf = graph,
                      .desc = &net->desc,

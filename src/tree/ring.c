@@ -444,7 +444,8 @@ lathe_status lathe_chow_liu_ranks(const char *path, const lathe_chow_liu_params 
     (void) info;
     memset(tree, 0, sizeof *tree);
     *root = true;
-    return lathe_fail(err, LATHE_ERR_UNSUPPORTED, "this build has no MPI: configure with -DLATHE_WITH_MPI=ON");
+    return lathe_fail(err, LATHE_ERR_UNSUPPORTED,
+                      "this build has no MPI: configure with -DLATHE_WITH_MPI=ON");
 }
 
 void lathe_ranks_end(void) {

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lathe/base.h"
 #include "base/pattern.h"
+#include "lathe/base.h"
 
 static void matches(void **state) {
     (void) state;

@@ -32,3 +32,33 @@ for name, make in makers.items():
         w.grad = torch.tensor(grad, dtype=torch.float64)
         opt.step()
         print(f"{name} {t + 1}", " ".join(f"{v:.9f}" for v in w.detach().flatten().tolist()))
+
+# Ops of images and attention: inputs sin(1 + i + 10 k) of input k in memory order, cotangents cos(i); the
+# gradient of each input as its first four elements and the sum of absolute values.
+def filled(shape, k):
+    n = torch.Size(shape).numel()
+    return torch.sin(1 + torch.arange(n, dtype=torch.float64) + 10 * k).reshape(shape).requires_grad_()
+
+
+def gradients(name, inputs, y):
+    y.backward(torch.cos(torch.arange(y.numel(), dtype=torch.float64)).reshape(y.shape))
+    for k, x in enumerate(inputs):
+        flat = x.grad.flatten()
+        print(f"{name} {k}:", ", ".join(f"{v:.7f}" for v in [*flat[:4].tolist(), flat.abs().sum().item()]))
+
+
+w, x = filled((3, 2, 2, 2, 3), 0), filled((2, 2, 4, 4, 5), 1)
+y = F.conv3d(x, w, stride=(2, 1, 2), padding=(1, 1, 1), dilation=(2, 1, 1))
+gradients("conv_3d", [w, x], y.permute(1, 0, 2, 3, 4))
+for name, size, more in [("bilinear", (5, 7), {}), ("aligned", (5, 7), {"align_corners": True}),
+                         ("antialiased", (5, 3), {"antialias": True})]:
+    x = filled((1, 2, 3, 8 if name == "antialiased" else 4), 0)
+    gradients(name, [x], F.interpolate(x, size, mode="bilinear", **more))
+x, mask, sink = filled((1, 3, 3, 4), 0), filled((3, 4), 1), filled((3,), 2)
+slopes = torch.tensor([2.0 ** -2, 2.0 ** -4, 2.0 ** -1], dtype=torch.float64)  # max_bias 4: m0 = 2^-2, m1 = 2^-1
+z = 0.8 * x + slopes[None, :, None, None] * mask
+z = torch.cat([z, sink[None, :, None, None].expand(1, 3, 3, 1)], -1)
+gradients("sinks", [x, mask, sink], torch.softmax(z, -1)[..., :4])
+a, b = filled((1, 2, 5, 4), 0), filled((2, 4, 5, 3), 1)
+each = a.repeat_interleave(2, 1)
+gradients("out_prod", [a, b], torch.einsum("bhkn,bhkm->bhmn", each.expand(2, 4, 5, 4), b))

@@ -87,6 +87,20 @@ UNARY(pool_avg, ggml_sqr(c, ggml_pool_2d(c, x[0], GGML_OP_POOL_AVG, 2, 2, 2, 2, 
 UNARY(pool_max, ggml_sqr(c, ggml_pool_2d(c, x[0], GGML_OP_POOL_MAX, 2, 2, 2, 2, 0, 0)))
 UNARY(pool_1d, ggml_sqr(c, ggml_pool_1d(c, x[0], GGML_OP_POOL_AVG, 2, 2, 0)))
 UNARY(upscale, ggml_sqr(c, ggml_upscale(c, x[0], 2, GGML_SCALE_MODE_NEAREST)))
+UNARY(upscale_parts, ggml_sqr(c, ggml_interpolate(c, x[0], 7, 3, 2, 1, GGML_SCALE_MODE_NEAREST)))
+UNARY(bilinear, ggml_sqr(c, ggml_interpolate(c, x[0], 7, 5, 2, 2, GGML_SCALE_MODE_BILINEAR)))
+UNARY(bilinear_aligned,
+      ggml_sqr(c, ggml_interpolate(c, x[0], 7, 5, 2, 1,
+                                   GGML_SCALE_MODE_BILINEAR | GGML_SCALE_FLAG_ALIGN_CORNERS)))
+UNARY(bilinear_smooth, ggml_sqr(c, ggml_interpolate(c, x[0], 3, 5, 2, 1,
+                                                    GGML_SCALE_MODE_BILINEAR | GGML_SCALE_FLAG_ANTIALIAS)))
+UNARY(pure_bilinear, ggml_interpolate(c, x[0], 7, 5, 2, 1, GGML_SCALE_MODE_BILINEAR))
+UNARY(pure_aligned,
+      ggml_interpolate(c, x[0], 7, 5, 2, 1, GGML_SCALE_MODE_BILINEAR | GGML_SCALE_FLAG_ALIGN_CORNERS))
+UNARY(pure_smooth,
+      ggml_interpolate(c, x[0], 3, 5, 2, 1, GGML_SCALE_MODE_BILINEAR | GGML_SCALE_FLAG_ANTIALIAS))
+UNARY(softmax_mask, ggml_soft_max_ext(c, x[0], x[1], 0.5f, 0.0f))
+UNARY(softmax_alibi, ggml_soft_max_ext(c, x[0], x[1], 0.5f, 8.0f))
 UNARY(conv_t1, ggml_conv_transpose_1d(c, x[0], x[1], 2, 0, 1))
 UNARY(conv_t2, ggml_conv_transpose_2d_p0(c, x[0], x[1], 2))
 /* As ggml_conv_2d of 0.15 does it; newer ones go through 16 bits, which have no derivatives. */
@@ -96,6 +110,22 @@ static T *make_conv2(C *c, T *const *x) {
                         ggml_reshape_2d(c, x[0], x[0]->ne[0] * x[0]->ne[1] * x[0]->ne[2], x[0]->ne[3]));
     y = ggml_reshape_4d(c, y, col->ne[1], col->ne[2], col->ne[3], x[0]->ne[3]);
     return ggml_cont(c, ggml_permute(c, y, 0, 1, 3, 2));
+}
+
+static T *make_conv3(C *c, T *const *x) { /* kernel [3, 2, 2, 2 x 3], volumes [5, 4, 4, 2 x 2] */
+    T *col = ggml_im2col_3d(c, x[0], x[1], 2, 2, 1, 2, 1, 1, 1, 1, 1, 2, GGML_TYPE_F32);
+    return ggml_mul_mat(c, ggml_reshape_2d(c, col, col->ne[0], ggml_nrows(col)),
+                        ggml_reshape_2d(c, x[0], 3 * 2 * 2 * 2, 3));
+}
+static T *make_sinks(C *c, T *const *x) {
+    T *y = ggml_soft_max_ext(c, x[0], NULL, 0.5f, 0.0f);
+    ggml_soft_max_add_sinks(y, x[1]);
+    return y;
+}
+static T *make_sinks_mask(C *c, T *const *x) { /* the mask has rows to spare */
+    T *y = ggml_soft_max_ext(c, x[0], x[1], 0.8f, 4.0f);
+    ggml_soft_max_add_sinks(y, x[2]);
+    return y;
 }
 
 static T *ids(C *c, int n, const int32_t *value) {
@@ -181,6 +211,10 @@ static const op_case cases[] = {
     {"l2_norm", {{6, 3, 1, 1}}, make_l2, 0},
     {"softmax", {{6, 3, 2, 1}}, make_softmax, 0},
     {"softmax masked, ALiBi", {{4, 4, 2, 1}}, make_masked, 0},
+    {"softmax, mask shared by heads", {{4, 3, 2, 2}, {4, 3, 1, 2}}, make_softmax_mask, 0},
+    {"softmax, ALiBi, 6 heads", {{4, 3, 6, 1}, {4, 3, 1, 1}}, make_softmax_alibi, 0},
+    {"softmax, sinks", {{4, 3, 2, 2}, {2, 1, 1, 1}}, make_sinks, 0},
+    {"softmax, mask and sinks", {{4, 3, 3, 1}, {4, 5, 1, 1}, {3, 1, 1, 1}}, make_sinks_mask, 0},
     {"diag_mask_inf", {{4, 3, 1, 1}}, make_diag_mask, 0},
     {"cross_entropy", {{5, 3, 1, 1}}, make_ce, 0},
     {"rope neox, partial", {{6, 2, 3, 1}}, make_rope, 0},
@@ -188,15 +222,23 @@ static const op_case cases[] = {
     {"mul_mat", {{6, 3, 1, 1}, {6, 4, 1, 1}}, make_mul_mat, 0},
     {"mul_mat folded", {{6, 3, 1, 1}, {6, 4, 2, 2}}, make_mul_mat, 0},
     {"mul_mat grouped heads", {{6, 3, 2, 2}, {6, 4, 6, 2}}, make_mul_mat, 0},
+    {"mul_mat broadcast over the fourth", {{6, 3, 2, 1}, {6, 4, 4, 2}}, make_mul_mat, 0},
+    {"out_prod batched", {{4, 5, 2, 2}, {3, 5, 2, 2}}, make_out_prod, 0},
+    {"out_prod grouped heads", {{4, 5, 2, 1}, {3, 5, 6, 2}}, make_out_prod, 0},
     {"out_prod", {{4, 5, 1, 1}, {3, 5, 1, 1}}, make_out_prod, 0},
     {"conv_1d", {{3, 2, 4, 1}, {8, 2, 1, 1}}, make_conv1, 0},
     {"conv_2d", {{3, 2, 2, 3}, {7, 5, 2, 2}}, make_conv2, 0},
+    {"conv_3d", {{3, 2, 2, 6}, {5, 4, 4, 4}}, make_conv3, 0},
     {"conv_transpose_1d", {{3, 4, 2, 1}, {5, 2, 1, 1}}, make_conv_t1, 0},
     {"conv_transpose_2d", {{3, 3, 2, 3}, {4, 3, 3, 1}}, make_conv_t2, 0},
     {"pool_2d avg", {{6, 4, 2, 1}}, make_pool_avg, 0},
     {"pool_2d max", {{6, 4, 2, 1}}, make_pool_max, KINKS},
     {"pool_1d", {{6, 4, 1, 1}}, make_pool_1d, 0},
     {"upscale", {{3, 2, 2, 1}}, make_upscale, 0},
+    {"upscale by parts", {{3, 5, 2, 1}}, make_upscale_parts, 0},
+    {"bilinear", {{4, 3, 2, 2}}, make_bilinear, 0},
+    {"bilinear, aligned corners", {{4, 3, 2, 1}}, make_bilinear_aligned, 0},
+    {"bilinear, antialiased", {{8, 3, 2, 1}}, make_bilinear_smooth, 0},
 };
 
 /* --- Harness -------------------------------------------------------------------------------------- */
@@ -366,6 +408,74 @@ static void known_numbers(void **state) {
     }
 }
 
+/* PyTorch's autograd on ops of images and attention (tests/reference/rules.py): the first four elements of
+ * each gradient and the sum of absolute values. */
+static void pytorch_numbers(void **state) {
+    (void) state;
+    const struct {
+        const char *name;
+        T *(*make)(C *, T *const *);
+        int64_t shape[MAX_IN][4];
+        double dx[MAX_IN][5];
+    } known[] = {
+        {"conv_3d",
+         make_conv3,
+         {{3, 2, 2, 6}, {5, 4, 4, 4}},
+         {{-0.1342367, 0.0739216, 0.6871607, 0.2602980, 66.4107912}, {0, 0, 0, 0, 76.3982829}}},
+        {"bilinear",
+         make_pure_bilinear,
+         {{4, 3, 2, 1}},
+         {{1.6747839, -1.4789830, -1.0690730, 1.9659800, 34.2753217}}},
+        {"aligned",
+         make_pure_aligned,
+         {{4, 3, 2, 1}},
+         {{1.6107273, -1.3427000, -1.0034003, 1.7666883, 34.1418770}}},
+        {"antialiased",
+         make_pure_smooth,
+         {{8, 3, 2, 1}},
+         {{0.1175276, 0.1637915, 0.1208450, 0.0778985, 3.8620348}}},
+        {"sinks",
+         make_sinks_mask,
+         {{4, 3, 3, 1}, {4, 3, 1, 1}, {3, 1, 1, 1}},
+         {{0.1334969, 0.0705339, -0.0769314, -0.0855606, 3.1533896},
+          {0.0485723, 0.0921319, 0.0207398, -0.1333557, 1.0630438},
+          {-0.0807921, -0.1106152, -0.0282548, 0, 0.2196621}}},
+        {"out_prod",
+         make_out_prod,
+         {{4, 5, 2, 1}, {3, 5, 4, 2}},
+         {{-1.5267995, -0.6153520, 0.8618472, 1.5466681, 43.5573963},
+          {2.0232686, -0.7271447, -1.0726816, -2.3627532, 157.7883727}}},
+    };
+    for (size_t k = 0; k < LATHE_LEN(known); k++) {
+        C *c = context();
+        lathe_error err = {0};
+        T *x[MAX_IN], *dx[MAX_IN];
+        int n = 0;
+        for (; n < MAX_IN && known[k].shape[n][0] != 0; n++) {
+            const int64_t *ne = known[k].shape[n];
+            x[n] = ggml_new_tensor_4d(c, GGML_TYPE_F32, ne[0], ne[1], ne[2], ne[3]);
+            for (int64_t i = 0; i < ggml_nelements(x[n]); i++)
+                ((float *) x[n]->data)[i] = (float) sin(1 + (double) i + 10 * n);
+        }
+        T *y = known[k].make(c, x), *g = ggml_dup_tensor(c, y);
+        for (int64_t i = 0; i < ggml_nelements(g); i++)
+            ((float *) g->data)[i] = (float) cos((double) i);
+        check_ok(lathe_tensor_vjp(c, &y, &g, 1, x, (size_t) n, NULL, dx, &err), err);
+        compute(c, dx, n);
+        for (int i = 0; i < n; i++) {
+            double size = 0;
+            const float *got = dx[i]->data;
+            for (int64_t j = 0; j < ggml_nelements(dx[i]); j++) {
+                size += fabs((double) got[j]);
+                if (j < 4)
+                    check_near(got[j], known[k].dx[i][j], 2e-5);
+            }
+            check_near(size, known[k].dx[i][4], 1e-4);
+        }
+        ggml_free(c);
+    }
+}
+
 /* learning.md E.g.1: logistic regression, loss, gradient and Hessian-vector product by hand. */
 static void logistic_regression(void **state) {
     (void) state;
@@ -476,13 +586,10 @@ static void taylor(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(taylor),
-        cmocka_unit_test(first_order),
-        cmocka_unit_test(second_order),
-        cmocka_unit_test(known_numbers),
-        cmocka_unit_test(logistic_regression),
-        cmocka_unit_test(refusals),
-        cmocka_unit_test(wrong_rules_are_seen),
+        cmocka_unit_test(taylor),          cmocka_unit_test(first_order),
+        cmocka_unit_test(second_order),    cmocka_unit_test(known_numbers),
+        cmocka_unit_test(pytorch_numbers), cmocka_unit_test(logistic_regression),
+        cmocka_unit_test(refusals),        cmocka_unit_test(wrong_rules_are_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
