@@ -23,7 +23,7 @@ int main(void) {
 
     lathe_error err = {0};
     struct ggml_tensor *g = NULL, *hv = NULL; /* for one parameter, w */
-    if (lathe_tensor_hvp(ctx, loss, &w, &v, 1, &g, &hv, &err)) {
+    if (lathe_tensor_hvp(ctx, loss, &w, &v, 1, NULL, &g, &hv, &err)) {
         fprintf(stderr, "gradient: %s\n", err.text);
         return 1;
     }

@@ -20,7 +20,9 @@ struct ggml_tensor;
 
 /** How derivatives are written. Zero it for the closed set. */
 typedef struct lathe_diff_opts {
-    /** Use ggml's one-pass backward ops of norm, softmax and SiLU: faster, but first order only. */
+    /** Use ggml's one-pass backward ops of norm, softmax and SiLU: faster; such a gradient can be
+     * differentiated in forward mode (Hessian-vector products), but neither in reverse mode nor any further.
+     */
     bool fused;
 } lathe_diff_opts;
 
@@ -61,6 +63,7 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_tensor_jvp(struct ggml_context *ctx
                                                         struct ggml_tensor *const *outputs, size_t n_outputs,
                                                         struct ggml_tensor *const *params,
                                                         struct ggml_tensor *const *tangents, size_t n,
+                                                        const lathe_diff_opts *opts,
                                                         struct ggml_tensor **tangents_out, lathe_error *err);
 
 /** Hessian-vector products of a scalar, forward over reverse: products[i] = sum_j H_ij vectors[j].
@@ -68,6 +71,7 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_tensor_jvp(struct ggml_context *ctx
 LATHE_API LATHE_NODISCARD lathe_status lathe_tensor_hvp(struct ggml_context *ctx, struct ggml_tensor *loss,
                                                         struct ggml_tensor *const *params,
                                                         struct ggml_tensor *const *vectors, size_t n,
+                                                        const lathe_diff_opts *opts,
                                                         struct ggml_tensor **grads,
                                                         struct ggml_tensor **products, lathe_error *err);
 

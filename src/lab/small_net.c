@@ -105,8 +105,8 @@ static lathe_status build(lathe_small_net *net, plan *p, enum derivative which, 
         st = lathe_tensor_grad(net->nodes, p->loss, net->weights, net->n_tensors,
                                &(lathe_diff_opts){.fused = true}, p->out, err);
     else if (which == SECOND)
-        st = lathe_tensor_hvp(net->nodes, p->loss, net->weights, net->vectors, net->n_tensors, NULL, p->out,
-                              err);
+        st = lathe_tensor_hvp(net->nodes, p->loss, net->weights, net->vectors, net->n_tensors,
+                              &(lathe_diff_opts){.fused = true}, NULL, p->out, err);
     if (st)
         return st;
     ggml_build_forward_expand(p->graph, p->loss);

@@ -12,6 +12,7 @@
 #include "model/build.h"
 #include "model/convert.h"
 #include "model/gguf.h"
+#include "model/kernels_fused.h"
 #include "tensor/device.h"
 
 typedef struct ggml_tensor T;
@@ -36,6 +37,7 @@ struct lathe_curve {
     struct ggml_context *fixed;
     ggml_backend_buffer_t buffer;
     ggml_backend_t cpu, blas;
+    lathe_fused_kernels kernels; /* .fused NULL: LATHE_BLAS=off */
     plan gradient, product, gauss;
     int32_t rows, ctx, chunk; /* sequences in all, tokens of one, sequences at a time */
     int32_t *batch;           /* [rows][ctx + 1] */
@@ -80,20 +82,21 @@ static void fill_constants(lathe_curve *c) {
     }
 }
 
+static const lathe_diff_opts one_pass = {.fused = true};
+
 typedef enum product_kind { GRADIENT, HESSIAN, GAUSS_NEWTON } product_kind;
 
 /* G v = J^T B J v with B = (diag(p) - p p^T) / N of the softmax (Schraudolph 2002). */
 static lathe_status gauss_newton(lathe_curve *c, plan *p, T *logits, lathe_error *err) {
     T *tangent, *probs = ggml_soft_max(p->nodes, logits);
-    lathe_status status =
-        lathe_tensor_jvp(p->nodes, &logits, 1, c->weights, c->vectors, c->n_tensors, &tangent, err);
+    lathe_status status = lathe_tensor_jvp(p->nodes, &logits, 1, c->weights, c->vectors, c->n_tensors,
+                                           &one_pass, &tangent, err);
     if (status != LATHE_OK)
         return status;
     T *pt = ggml_mul(p->nodes, probs, tangent);
     T *b = ggml_sub(p->nodes, pt, ggml_mul(p->nodes, probs, ggml_sum_rows(p->nodes, pt)));
     b = ggml_scale(p->nodes, b, 1.0f / (float) logits->ne[1]);
-    return lathe_tensor_vjp(p->nodes, &logits, &b, 1, c->weights, c->n_tensors,
-                            &(lathe_diff_opts){.fused = true}, p->out, err);
+    return lathe_tensor_vjp(p->nodes, &logits, &b, 1, c->weights, c->n_tensors, &one_pass, p->out, err);
 }
 
 static lathe_status build(lathe_curve *c, plan *p, product_kind kind, lathe_error *err) {
@@ -104,6 +107,7 @@ static lathe_status build(lathe_curve *c, plan *p, product_kind kind, lathe_erro
     if (p->out == NULL || p->nodes == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the graph of %zu tensors", c->n_tensors);
     p->graph = ggml_new_graph_custom(p->nodes, NODES_MAX / 2, false);
+    const lathe_kernels kernels = lathe_kernels_fused(&c->kernels);
     lathe_build b = {.ctx = p->nodes,
                      .gf = p->graph,
                      .desc = &c->desc,
@@ -115,15 +119,15 @@ static lathe_status build(lathe_curve *c, plan *p, product_kind kind, lathe_erro
                      .mask = c->mask,
                      .mask_sliding = c->mask_sliding,
                      .n_tokens = c->ctx,
-                     .n_seqs = c->chunk};
+                     .n_seqs = c->chunk,
+                     .kernels = &kernels};
     lathe_build_graph(&b);
     p->loss = ggml_cross_entropy_loss(p->nodes, b.logits, c->labels);
-    lathe_status status =
-        kind == GAUSS_NEWTON ? gauss_newton(c, p, b.logits, err)
-        : kind == HESSIAN
-            ? lathe_tensor_hvp(p->nodes, p->loss, c->weights, c->vectors, c->n_tensors, NULL, p->out, err)
-            : lathe_tensor_grad(p->nodes, p->loss, c->weights, c->n_tensors,
-                                &(lathe_diff_opts){.fused = true}, p->out, err);
+    lathe_status status = kind == GAUSS_NEWTON ? gauss_newton(c, p, b.logits, err)
+                          : kind == HESSIAN    ? lathe_tensor_hvp(p->nodes, p->loss, c->weights, c->vectors,
+                                                                  c->n_tensors, &one_pass, NULL, p->out, err)
+                                            : lathe_tensor_grad(p->nodes, p->loss, c->weights, c->n_tensors,
+                                                                &one_pass, p->out, err);
     if (status != LATHE_OK)
         return status;
     ggml_set_output(p->loss);
@@ -167,6 +171,11 @@ static lathe_status open_curve(lathe_curve *c, const int32_t *tokens, lathe_erro
         .mem_size = (2 * c->n_tensors + 16) * ggml_tensor_overhead(), .no_alloc = true});
     c->cpu = lathe_backend_cpu(c->threads);
     c->blas = lathe_backend_blas(c->threads);
+    const char *off = getenv("LATHE_BLAS");
+    if (off == NULL || strcmp(off, "off") != 0)
+        status = lathe_fused_new(c->threads, ctx, &c->kernels.fused, err);
+    if (status != LATHE_OK)
+        return status;
     if (!c->weights || !c->vectors || !c->at || !c->fixed || !c->cpu)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a model of %zu tensors", c->n_tensors);
     for (size_t i = 0; i < c->n_tensors; i++) {
@@ -185,6 +194,8 @@ static lathe_status open_curve(lathe_curve *c, const int32_t *tokens, lathe_erro
     if (c->buffer == NULL || c->base == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %zu parameters twice", c->n);
     fill_constants(c);
+    c->kernels.mask = c->mask;
+    c->kernels.window = c->desc.window;
     status = lathe_weights_bind(&c->desc, find, c, &c->roles, err);
     return status == LATHE_OK ? build(c, &c->gradient, GRADIENT, err) : status;
 }
@@ -297,6 +308,7 @@ void lathe_curve_free(lathe_curve *c) {
         ggml_backend_free(c->blas);
     if (c->cpu != NULL)
         ggml_backend_free(c->cpu);
+    lathe_fused_free(c->kernels.fused);
     lathe_weights_unbind(&c->roles);
     free(c->list);
     free(c->weights);

@@ -232,9 +232,10 @@ lathe_status lathe_tensor_grad(struct ggml_context *ctx, struct ggml_tensor *los
 
 lathe_status lathe_tensor_jvp(struct ggml_context *ctx, struct ggml_tensor *const *outputs, size_t n_outputs,
                               struct ggml_tensor *const *params, struct ggml_tensor *const *tangents,
-                              size_t n, struct ggml_tensor **tangents_out, lathe_error *err) {
+                              size_t n, const lathe_diff_opts *opts, struct ggml_tensor **tangents_out,
+                              lathe_error *err) {
     lathe_diff d;
-    lathe_status status = prepare(&d, ctx, outputs, n_outputs, params, n, NULL, err);
+    lathe_status status = prepare(&d, ctx, outputs, n_outputs, params, n, opts, err);
     if (status != LATHE_OK)
         return status;
     for (size_t i = 0; i < n; i++)
@@ -263,13 +264,14 @@ lathe_status lathe_tensor_jvp(struct ggml_context *ctx, struct ggml_tensor *cons
 
 lathe_status lathe_tensor_hvp(struct ggml_context *ctx, struct ggml_tensor *loss,
                               struct ggml_tensor *const *params, struct ggml_tensor *const *vectors, size_t n,
-                              struct ggml_tensor **grads, struct ggml_tensor **products, lathe_error *err) {
+                              const lathe_diff_opts *opts, struct ggml_tensor **grads,
+                              struct ggml_tensor **products, lathe_error *err) {
     struct ggml_tensor **g = grads != NULL ? grads : calloc(n + 1, sizeof *g);
     if (g == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %zu gradients", n);
-    lathe_status status = lathe_tensor_grad(ctx, loss, params, n, NULL, g, err);
+    lathe_status status = lathe_tensor_grad(ctx, loss, params, n, opts, g, err);
     if (status == LATHE_OK)
-        status = lathe_tensor_jvp(ctx, g, n, params, vectors, n, products, err);
+        status = lathe_tensor_jvp(ctx, g, n, params, vectors, n, opts, products, err);
     if (grads == NULL)
         free(g);
     return status;

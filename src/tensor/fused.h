@@ -1,6 +1,6 @@
 /* fused.h - ops of ours for training on the processor: products by the BLAS in slices, causal attention that
- * stores no scores, SwiGLU in one pass. Each has a reverse rule (rules_fused.c), which is used under
- * lathe_diff_opts.fused; they have no forward mode, so second derivatives take ggml's ops.
+ * stores no scores, SwiGLU in one pass. Each has a reverse and a forward rule (rules_fused.c), and so have
+ * the nodes of their gradients: Hessian-vector products run through them. Third derivatives do not.
  *
  * The BLAS is told to use one thread: parallelism is ggml's, over slices whose size does not depend on the
  * number of threads, and neither do the bits of the result. */
@@ -11,7 +11,10 @@
 
 #include "lathe/base.h"
 
-enum { LATHE_FUSED_QUERIES = 64 }; /* that scores are held of at a time */
+enum {
+    LATHE_FUSED_QUERIES = 64, /* that scores are held of at a time */
+    LATHE_FUSED_BLOCKS = 4    /* of scores: the tangent of the gradient holds four at once */
+};
 
 typedef struct lathe_fused {
     int32_t n_threads;
@@ -53,13 +56,16 @@ struct ggml_tensor *lathe_fused_dropout_again(struct ggml_context *ctx, struct g
                                               struct ggml_tensor *x);
 void lathe_dropout_op(struct ggml_tensor *dst, int ith, int nth, void *user);
 
-/* --- Their reverse rules ---------------------------------------------------------------------------- */
+/* --- Their rules ------------------------------------------------------------------------------------ */
 
 typedef enum lathe_fused_kind {
     LATHE_FUSED_NONE,
     LATHE_FUSED_PRODUCT,
+    LATHE_FUSED_PRODUCT_BACK, /* either gradient of a product */
     LATHE_FUSED_CAUSAL,
+    LATHE_FUSED_CAUSAL_BACK,
     LATHE_FUSED_SWIGLU,
+    LATHE_FUSED_SWIGLU_BACK,
     LATHE_FUSED_DROPOUT
 } lathe_fused_kind;
 
@@ -70,10 +76,25 @@ struct ggml_tensor *lathe_fused_product_dw(struct ggml_context *ctx, struct ggml
                                            struct ggml_tensor *g);
 struct ggml_tensor *lathe_fused_product_dx(struct ggml_context *ctx, struct ggml_tensor *y,
                                            struct ggml_tensor *g);
+/* The tangent of a product or of one of its gradients along a and b, tangents of its two sources (NULL:
+ * zero). */
+struct ggml_tensor *lathe_fused_product_tangent(struct ggml_context *ctx, struct ggml_tensor *y,
+                                                struct ggml_tensor *a, struct ggml_tensor *b);
 /* Gradients in the shapes of q, k and v. */
 void lathe_fused_causal_back(struct ggml_context *ctx, struct ggml_tensor *y, struct ggml_tensor *g,
                              struct ggml_tensor *grads[3]);
+/* Tangents of attention along those of q, k, v, and of its gradient along those of q, k, v, g (contiguous).
+ */
+struct ggml_tensor *lathe_fused_causal_tangent(struct ggml_context *ctx, struct ggml_tensor *y,
+                                               struct ggml_tensor *const tangents[3]);
+struct ggml_tensor *lathe_fused_causal_back_tangent(struct ggml_context *ctx, struct ggml_tensor *y,
+                                                    struct ggml_tensor *const tangents[4]);
 void lathe_fused_swiglu_back(struct ggml_context *ctx, struct ggml_tensor *y, struct ggml_tensor *g,
                              struct ggml_tensor *grads[2]);
+/* Along gate and up; along gate, up and g; all contiguous. */
+struct ggml_tensor *lathe_fused_swiglu_tangent(struct ggml_context *ctx, struct ggml_tensor *y,
+                                               struct ggml_tensor *const tangents[2]);
+struct ggml_tensor *lathe_fused_swiglu_back_tangent(struct ggml_context *ctx, struct ggml_tensor *y,
+                                                    struct ggml_tensor *const tangents[3]);
 
 #endif

@@ -4,36 +4,27 @@
 #include <cblas.h>
 #include <string.h>
 
-#include "tensor/cpu/rows.h"
-#include "tensor/fused.h"
+#include "tensor/fused_attention.h"
 
 typedef struct ggml_tensor T;
 
-typedef struct causal {
-    const lathe_rows *rows;
-    int64_t dh, n, heads, heads_kv, seqs, window;
-    float scale;
-} causal;
-
-/* Floats between tokens; where row 0 of a head of a sequence is. */
-static int stride_of(const T *x) {
+int lathe_causal_stride(const T *x) {
     return (int) (x->nb[1] / sizeof(float));
 }
-static float *head_of(const T *x, int64_t head, int64_t seq) {
+float *lathe_causal_head(const T *x, int64_t head, int64_t seq) {
     return (float *) (void *) ((char *) x->data + (size_t) head * x->nb[2] + (size_t) seq * x->nb[3]);
 }
 
-static causal causal_of(const T *dst) {
+lathe_causal lathe_causal_of(const T *dst) {
     const T *q = dst->src[0], *k = dst->src[1];
-    causal c = {lathe_rows_best(), q->ne[0], q->ne[1], q->ne[2], k->ne[2], q->ne[3], dst->op_params[14], 0};
+    lathe_causal c = {lathe_rows_best(), q->ne[0], q->ne[1],           q->ne[2],
+                      k->ne[2],          q->ne[3], dst->op_params[14], 0};
     memcpy(&c.scale, &dst->op_params[15], sizeof c.scale);
     return c;
 }
 
-/* Exponentials of the scores of queries [t0, t0 + rows) over keys [lo, t0 + rows) into p [rows][nk], zeros
- * where a key is not seen; sum[rows] of each row. Returns nk. */
-static int probabilities(const causal *c, const float *q, int ldq, const float *k, int ldk, int64_t t0,
-                         int rows, int64_t lo, float *p, float *sum) {
+int lathe_causal_probabilities(const lathe_causal *c, const float *q, int ldq, const float *k, int ldk,
+                               int64_t t0, int rows, int64_t lo, float *p, float *sum) {
     int nk = (int) (t0 + rows - lo);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, nk, (int) c->dh, c->scale, q + t0 * ldq, ldq,
                 k + lo * ldk, ldk, 0, p, nk);
@@ -48,39 +39,40 @@ static int probabilities(const causal *c, const float *q, int ldq, const float *
     return nk;
 }
 
-/* First key that any query from t0 on sees. */
-static int64_t first_key(const causal *c, int64_t t0) {
+int64_t lathe_causal_first(const lathe_causal *c, int64_t t0) {
     return c->window > 0 && t0 - c->window + 1 > 0 ? t0 - c->window + 1 : 0;
 }
 
 void lathe_fused_causal_op(T *dst, int ith, int nth, void *user) {
     const lathe_fused *f = user;
     const T *q = dst->src[0], *k = dst->src[1], *v = dst->src[2];
-    const causal c = causal_of(dst);
+    const lathe_causal c = lathe_causal_of(dst);
     float *p = f->scratch + (size_t) ith * f->per_thread, sum[LATHE_FUSED_QUERIES];
     int64_t blocks = (c.n + LATHE_FUSED_QUERIES - 1) / LATHE_FUSED_QUERIES, units = c.seqs * c.heads * blocks;
     int ldo = (int) (c.dh * c.heads);
     for (int64_t u = ith; u < units; u += nth) {
         int64_t seq = u / (c.heads * blocks), head = u / blocks % c.heads,
                 t0 = u % blocks * LATHE_FUSED_QUERIES;
-        int64_t kv = head / (c.heads / c.heads_kv), lo = first_key(&c, t0);
+        int64_t kv = head / (c.heads / c.heads_kv), lo = lathe_causal_first(&c, t0);
         int rows = (int) (c.n - t0 < LATHE_FUSED_QUERIES ? c.n - t0 : LATHE_FUSED_QUERIES);
-        int nk = probabilities(&c, head_of(q, head, seq), stride_of(q), head_of(k, kv, seq), stride_of(k), t0,
-                               rows, lo, p, sum);
+        int nk = lathe_causal_probabilities(&c, lathe_causal_head(q, head, seq), lathe_causal_stride(q),
+                                            lathe_causal_head(k, kv, seq), lathe_causal_stride(k), t0, rows,
+                                            lo, p, sum);
         float *out = (float *) dst->data + (seq * c.n + t0) * ldo + head * c.dh;
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, (int) c.dh, nk, 1, p, nk,
-                    head_of(v, kv, seq) + lo * stride_of(v), stride_of(v), 0, out, ldo);
+                    lathe_causal_head(v, kv, seq) + lo * lathe_causal_stride(v), lathe_causal_stride(v), 0,
+                    out, ldo);
         for (int r = 0; r < rows; r++)
             c.rows->scale(out + (int64_t) r * ldo, c.dh, 1.0f / sum[r]);
     }
 }
 
 /* dst: gradients of q [dh, H, T, S], then of k and of v [dh, Hk, T, S]. */
-static void causal_back_op(T *dst, int ith, int nth, void *user) {
+void lathe_fused_causal_back_op(T *dst, int ith, int nth, void *user) {
     const lathe_fused *f = user;
     const T *q = dst->src[0], *k = dst->src[1], *v = dst->src[2], *g = dst->src[3];
-    const causal c = causal_of(dst);
-    float *p = f->scratch + (size_t) ith * f->per_thread, *dp = p + f->per_thread / 2,
+    const lathe_causal c = lathe_causal_of(dst);
+    float *p = f->scratch + (size_t) ith * f->per_thread, *dp = p + f->per_thread / LATHE_FUSED_BLOCKS,
           sum[LATHE_FUSED_QUERIES];
     int dh = (int) c.dh, ldq = (int) (c.dh * c.heads), ldk = (int) (c.dh * c.heads_kv);
     int64_t group = c.heads / c.heads_kv, tokens = c.n * c.seqs;
@@ -95,12 +87,14 @@ static void causal_back_op(T *dst, int ith, int nth, void *user) {
         for (int64_t head = kv * group; head < (kv + 1) * group; head++)
             for (int64_t t0 = 0; t0 < c.n; t0 += LATHE_FUSED_QUERIES) {
                 int rows = (int) (c.n - t0 < LATHE_FUSED_QUERIES ? c.n - t0 : LATHE_FUSED_QUERIES);
-                int64_t lo = first_key(&c, t0);
-                const float *qh = head_of(q, head, seq), *kh = head_of(k, kv, seq), *vh = head_of(v, kv, seq);
+                int64_t lo = lathe_causal_first(&c, t0);
+                const float *qh = lathe_causal_head(q, head, seq), *kh = lathe_causal_head(k, kv, seq),
+                            *vh = lathe_causal_head(v, kv, seq);
                 const float *go = (const float *) g->data + (seq * c.n + t0) * ldq + head * c.dh;
-                int nk = probabilities(&c, qh, stride_of(q), kh, stride_of(k), t0, rows, lo, p, sum);
+                int nk = lathe_causal_probabilities(&c, qh, lathe_causal_stride(q), kh,
+                                                    lathe_causal_stride(k), t0, rows, lo, p, sum);
                 cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, nk, dh, 1, go, ldq,
-                            vh + lo * stride_of(v), stride_of(v), 0, dp, nk);
+                            vh + lo * lathe_causal_stride(v), lathe_causal_stride(v), 0, dp, nk);
                 for (int r = 0; r < rows; r++) {
                     c.rows->scale(p + (int64_t) r * nk, nk, 1.0f / sum[r]);
                     c.rows->softmax_back(p + (int64_t) r * nk, dp + (int64_t) r * nk, nk, c.scale);
@@ -108,25 +102,26 @@ static void causal_back_op(T *dst, int ith, int nth, void *user) {
                 cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, nk, dh, rows, 1, p, nk, go, ldq, 1,
                             dv + lo * ldk, ldk);
                 cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, nk, dh, rows, 1, dp, nk,
-                            qh + t0 * stride_of(q), stride_of(q), 1, dk + lo * ldk, ldk);
+                            qh + t0 * lathe_causal_stride(q), lathe_causal_stride(q), 1, dk + lo * ldk, ldk);
                 cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, dh, nk, 1, dp, nk,
-                            kh + lo * stride_of(k), stride_of(k), 0,
+                            kh + lo * lathe_causal_stride(k), lathe_causal_stride(k), 0,
                             dq_all + (seq * c.n + t0) * ldq + head * c.dh, ldq);
             }
     }
 }
 
-static bool is_rows(const T *x) {
+bool lathe_causal_is_rows(const T *x) {
     return x->type == GGML_TYPE_F32 && x->nb[0] == sizeof(float) && x->nb[1] % sizeof(float) == 0 &&
            x->nb[1] / sizeof(float) <= INT32_MAX && x->nb[1] / sizeof(float) >= (size_t) x->ne[0];
 }
 
 T *lathe_fused_causal(lathe_fused *f, struct ggml_context *ctx, T *q, T *k, T *v, float scale,
                       int32_t window) {
-    if (!is_rows(q) || !is_rows(k) || !is_rows(v) || q->ne[0] != k->ne[0] || q->ne[0] != v->ne[0] ||
-        q->ne[1] != k->ne[1] || k->ne[1] != v->ne[1] || k->ne[2] != v->ne[2] || k->ne[2] < 1 ||
-        q->ne[2] % k->ne[2] != 0 || q->ne[3] != k->ne[3] || k->ne[3] != v->ne[3] ||
-        (size_t) (2 * LATHE_FUSED_QUERIES * q->ne[1]) > f->per_thread)
+    if (!lathe_causal_is_rows(q) || !lathe_causal_is_rows(k) || !lathe_causal_is_rows(v) ||
+        q->ne[0] != k->ne[0] || q->ne[0] != v->ne[0] || q->ne[1] != k->ne[1] || k->ne[1] != v->ne[1] ||
+        k->ne[2] != v->ne[2] || k->ne[2] < 1 || q->ne[2] % k->ne[2] != 0 || q->ne[3] != k->ne[3] ||
+        k->ne[3] != v->ne[3] ||
+        (size_t) (LATHE_FUSED_BLOCKS * LATHE_FUSED_QUERIES * q->ne[1]) > f->per_thread)
         return NULL;
     T *args[] = {q, k, v};
     T *y = ggml_custom_4d(ctx, GGML_TYPE_F32, q->ne[0] * q->ne[2], q->ne[1] * q->ne[3], 1, 1, args, 3,
@@ -136,15 +131,19 @@ T *lathe_fused_causal(lathe_fused *f, struct ggml_context *ctx, T *q, T *k, T *v
     return y;
 }
 
+void lathe_causal_copy_params(T *to, const T *y) {
+    /* What ggml keeps of a custom op is its function, the number of tasks and the user's pointer: the
+     * function is to's own, all else is y's. */
+    memcpy(to->op_params + 4, y->op_params + 4, sizeof to->op_params - 4 * sizeof *to->op_params);
+}
+
 void lathe_fused_causal_back(struct ggml_context *ctx, T *y, T *g, T *grads[3]) {
     T *args[] = {y->src[0], y->src[1], y->src[2], g};
     const T *q = y->src[0], *k = y->src[1];
     int64_t n_q = ggml_nelements(q), n_k = ggml_nelements(k);
-    T *all = ggml_custom_4d(ctx, GGML_TYPE_F32, n_q + 2 * n_k, 1, 1, 1, args, 4, causal_back_op,
+    T *all = ggml_custom_4d(ctx, GGML_TYPE_F32, n_q + 2 * n_k, 1, 1, 1, args, 4, lathe_fused_causal_back_op,
                             GGML_N_TASKS_MAX, NULL);
-    int32_t params[16];
-    memcpy(params, y->op_params, sizeof params); /* the user pointer, window and scale */
-    memcpy(all->op_params + 4, y->op_params + 4, sizeof params - 4 * sizeof *params);
+    lathe_causal_copy_params(all, y);
     size_t offset = 0;
     for (size_t i = 0; i < 3; i++) {
         const T *x = y->src[i];

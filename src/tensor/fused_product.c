@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tensor/cpu/rows.h"
-#include "tensor/fused.h"
+#include "tensor/fused_attention.h"
 
 typedef struct ggml_tensor T;
 
@@ -29,7 +28,7 @@ lathe_status lathe_fused_new(int32_t n_threads, int64_t ctx, lathe_fused **fused
     if (f != NULL) {
         f->n_threads = n_threads;
         f->slice = SLICE;
-        f->per_thread = 2 * LATHE_FUSED_QUERIES * ((size_t) ctx + 16);
+        f->per_thread = LATHE_FUSED_BLOCKS * LATHE_FUSED_QUERIES * ((size_t) ctx + 16);
         f->scratch = malloc((size_t) n_threads * f->per_thread * sizeof *f->scratch);
     }
     if (f == NULL || f->scratch == NULL) {
@@ -63,34 +62,49 @@ static bool slice(slices *s, int64_t *from, int *count) {
     return *from < s->n;
 }
 
+/* One product of a slice: rows [from, from + count) of dst = a b (or + beta dst), where a and b are a node's
+ * sources or tangents of them. */
+typedef void product_slice(T *dst, const T *a, const T *b, int64_t from, int count, float beta);
+
+static void forward_slice(T *dst, const T *w, const T *x, int64_t from, int count, float beta) {
+    int k = (int) w->ne[0], n = (int) w->ne[1];
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, count, n, k, 1, (float *) x->data + from * k, k,
+                w->data, k, beta, (float *) dst->data + from * n, n);
+}
+static void dx_slice(T *dst, const T *w, const T *g, int64_t from, int count, float beta) {
+    int k = (int) w->ne[0], n = (int) w->ne[1];
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, count, k, n, 1, (float *) g->data + from * n, n,
+                w->data, k, beta, (float *) dst->data + from * k, k);
+}
+static void dw_slice(T *dst, const T *x, const T *g, int64_t from, int count, float beta) {
+    int k = (int) x->ne[0], n = (int) g->ne[0], m = (int) x->ne[1];
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, count, k, m, 1, (float *) g->data + from, n, x->data,
+                k, beta, (float *) dst->data + from * k, k);
+}
+
+/* dst = a b, and with four sources a' b + a b': the tangent. */
+static void by_slices(T *dst, int ith, int nth, const lathe_fused *f, product_slice *multiply) {
+    int count;
+    int64_t from;
+    slices s = slices_of(dst->ne[1], f->slice, ith, nth);
+    while (slice(&s, &from, &count)) {
+        if (dst->src[2] == NULL) {
+            multiply(dst, dst->src[0], dst->src[1], from, count, 0);
+            continue;
+        }
+        multiply(dst, dst->src[2], dst->src[1], from, count, 0);
+        multiply(dst, dst->src[0], dst->src[3], from, count, 1);
+    }
+}
+
 static void product_op(T *dst, int ith, int nth, void *user) {
-    const T *w = dst->src[0], *x = dst->src[1];
-    int k = (int) w->ne[0], n = (int) w->ne[1], count;
-    int64_t from;
-    slices s = slices_of(dst->ne[1], ((lathe_fused *) user)->slice, ith, nth);
-    while (slice(&s, &from, &count))
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, count, n, k, 1, (float *) x->data + from * k, k,
-                    w->data, k, 0, (float *) dst->data + from * n, n);
+    by_slices(dst, ith, nth, user, forward_slice);
 }
-
 static void dx_op(T *dst, int ith, int nth, void *user) {
-    const T *w = dst->src[0], *g = dst->src[1];
-    int k = (int) w->ne[0], n = (int) w->ne[1], count;
-    int64_t from;
-    slices s = slices_of(dst->ne[1], ((lathe_fused *) user)->slice, ith, nth);
-    while (slice(&s, &from, &count))
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, count, k, n, 1, (float *) g->data + from * n,
-                    n, w->data, k, 0, (float *) dst->data + from * k, k);
+    by_slices(dst, ith, nth, user, dx_slice);
 }
-
 static void dw_op(T *dst, int ith, int nth, void *user) {
-    const T *x = dst->src[0], *g = dst->src[1];
-    int k = (int) x->ne[0], n = (int) g->ne[0], m = (int) x->ne[1], count;
-    int64_t from;
-    slices s = slices_of(n, ((lathe_fused *) user)->slice, ith, nth);
-    while (slice(&s, &from, &count))
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, count, k, m, 1, (float *) g->data + from, n,
-                    x->data, k, 0, (float *) dst->data + from * k, k);
+    by_slices(dst, ith, nth, user, dw_slice);
 }
 
 static bool is_plain(const T *x) {
@@ -118,6 +132,20 @@ T *lathe_fused_product_dw(struct ggml_context *ctx, T *y, T *g) {
 T *lathe_fused_product_dx(struct ggml_context *ctx, T *y, T *g) {
     const T *x = y->src[1];
     return op2(ctx, x->ne[0], x->ne[1], y->src[0], g, dx_op, custom_of(y).user);
+}
+
+T *lathe_fused_product_tangent(struct ggml_context *ctx, T *y, T *a, T *b) {
+    const custom c = custom_of(y);
+    T *args[4] = {a != NULL ? a : y->src[0], a == NULL ? b : y->src[1]};
+    int n = 2;
+    if (a != NULL && b != NULL) {
+        args[0] = y->src[0];
+        args[2] = a;
+        args[3] = b;
+        n = 4;
+    }
+    return ggml_custom_4d(ctx, GGML_TYPE_F32, y->ne[0], y->ne[1], 1, 1, args, n, c.fun, GGML_N_TASKS_MAX,
+                          c.user);
 }
 
 /* --- SwiGLU ----------------------------------------------------------------------------------------- */
@@ -153,15 +181,57 @@ void lathe_fused_swiglu_back(struct ggml_context *ctx, T *y, T *g, T *grads[2]) 
         grads[i] = ggml_view_2d(ctx, both, y->ne[0], y->ne[1], both->nb[1], i * both->nb[2]);
 }
 
+static void swiglu_tangent_op(T *dst, int ith, int nth, void *user) {
+    (void) user;
+    const lathe_rows *rows = lathe_rows_best();
+    int64_t n = ggml_nelements(dst), from = n * ith / nth, count = n * (ith + 1) / nth - from;
+    const float *in[4];
+    for (int i = 0; i < 4; i++)
+        in[i] = (const float *) dst->src[i]->data + from;
+    rows->swiglu_tangent(in[0], in[1], in[2], in[3], count, (float *) dst->data + from);
+}
+
+static void swiglu_back_tangent_op(T *dst, int ith, int nth, void *user) {
+    (void) user;
+    const lathe_rows *rows = lathe_rows_best();
+    int64_t n = ggml_nelements(dst->src[0]), from = n * ith / nth, count = n * (ith + 1) / nth - from;
+    const float *in[6];
+    for (int i = 0; i < 6; i++)
+        in[i] = (const float *) dst->src[i]->data + from;
+    float *out = (float *) dst->data + from;
+    rows->swiglu_back_tangent(in, count, out, out + n);
+}
+
+T *lathe_fused_swiglu_tangent(struct ggml_context *ctx, T *y, T *const tangents[2]) {
+    T *args[] = {y->src[0], y->src[1], tangents[0], tangents[1]};
+    return ggml_custom_4d(ctx, GGML_TYPE_F32, y->ne[0], y->ne[1], 1, 1, args, 4, swiglu_tangent_op,
+                          GGML_N_TASKS_MAX, NULL);
+}
+T *lathe_fused_swiglu_back_tangent(struct ggml_context *ctx, T *y, T *const tangents[3]) {
+    T *args[] = {y->src[0], y->src[1], y->src[2], tangents[0], tangents[1], tangents[2]};
+    return ggml_custom_4d(ctx, GGML_TYPE_F32, y->ne[0], y->ne[1], 2, 1, args, 6, swiglu_back_tangent_op,
+                          GGML_N_TASKS_MAX, NULL);
+}
+
 /* --- Which op it is --------------------------------------------------------------------------------- */
 
 lathe_fused_kind lathe_fused_kind_of(const T *y) {
     if (y->op != GGML_OP_CUSTOM)
         return LATHE_FUSED_NONE;
-    ggml_custom_op_t fun = custom_of(y).fun;
-    return fun == product_op              ? LATHE_FUSED_PRODUCT
-           : fun == swiglu_op             ? LATHE_FUSED_SWIGLU
-           : fun == lathe_dropout_op      ? LATHE_FUSED_DROPOUT
-           : fun == lathe_fused_causal_op ? LATHE_FUSED_CAUSAL
-                                          : LATHE_FUSED_NONE;
+    static const struct {
+        ggml_custom_op_t fun;
+        lathe_fused_kind kind;
+    } kinds[] = {{product_op, LATHE_FUSED_PRODUCT},
+                 {dx_op, LATHE_FUSED_PRODUCT_BACK},
+                 {dw_op, LATHE_FUSED_PRODUCT_BACK},
+                 {lathe_fused_causal_op, LATHE_FUSED_CAUSAL},
+                 {lathe_fused_causal_back_op, LATHE_FUSED_CAUSAL_BACK},
+                 {swiglu_op, LATHE_FUSED_SWIGLU},
+                 {swiglu_back_op, LATHE_FUSED_SWIGLU_BACK},
+                 {lathe_dropout_op, LATHE_FUSED_DROPOUT}};
+    const ggml_custom_op_t fun = custom_of(y).fun;
+    for (size_t i = 0; i < LATHE_LEN(kinds); i++)
+        if (kinds[i].fun == fun && !(i < 3 && y->src[2] != NULL)) /* a tangent has no rules */
+            return kinds[i].kind;
+    return LATHE_FUSED_NONE;
 }

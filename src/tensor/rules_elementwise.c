@@ -190,6 +190,24 @@ static T *unary_jvp(lathe_diff *d, T *y, T *const *t) {
     return mul(d, t[0], slope(d, y));
 }
 
+/* ggml's one-pass way back of SiLU, z = g silu'(x): z' = g' silu' + g silu'' x', with
+ * silu'' = s (1 - s) (2 + x (1 - 2 s)). */
+static T *silu_back_jvp(lathe_diff *d, T *z, T *const *t) {
+    struct ggml_context *ctx = d->ctx;
+    T *g = z->src[0], *x = lathe_diff_cont(d, z->src[1]);
+    T *out = t[0] == NULL ? NULL : ggml_silu_back(ctx, lathe_diff_cont(d, t[0]), x);
+    if (t[1] == NULL)
+        return out;
+    T *s = ggml_sigmoid(ctx, x);
+    T *bend = ggml_scale_bias(ctx, ggml_mul(ctx, x, ggml_scale_bias(ctx, s, -2.0f, 1.0f)), 1.0f, 2.0f);
+    bend = ggml_mul(ctx, bend, logistic_slope(d, s));
+    return lathe_diff_plus(d, out, ggml_mul(ctx, mul(d, t[1], bend), g));
+}
+static void silu_back_vjp(lathe_diff *d, T *z, T *g) {
+    (void) g;
+    lathe_diff_fail(d, z, "there is no reverse-mode rule: take the first gradient without `fused`");
+}
+
 static void scale_vjp(lathe_diff *d, T *y, T *g) {
     lathe_diff_add(d, y->src[0], ggml_scale(d->ctx, lathe_diff_cont(d, g), lathe_diff_param_f32(y, 0)));
 }
@@ -283,7 +301,8 @@ const lathe_rule *lathe_rule_elementwise(const T *y) {
     static const lathe_rule add = {add_vjp, add_jvp}, sub = {sub_vjp, sub_jvp}, times = {mul_vjp, mul_jvp},
                             quotient = {div_vjp, div_jvp}, add1 = {add1_vjp, add_jvp},
                             unary = {unary_vjp, unary_jvp}, scaled = {scale_vjp, scale_jvp},
-                            zero = {zero_vjp, zero_jvp}, glu = {glu_vjp, glu_jvp};
+                            zero = {zero_vjp, zero_jvp}, silu_back = {silu_back_vjp, silu_back_jvp},
+                            glu = {glu_vjp, glu_jvp};
     switch (y->op) {
     case GGML_OP_ADD:
         return &add;
@@ -310,6 +329,8 @@ const lathe_rule *lathe_rule_elementwise(const T *y) {
     case GGML_OP_ARGSORT:
     case GGML_OP_TOP_K:
         return &zero;
+    case GGML_OP_SILU_BACK:
+        return &silu_back;
     case GGML_OP_GLU:
         return &glu;
     case GGML_OP_UNARY:

@@ -1,4 +1,4 @@
-/* rules_fused.c - reverse rules of the ops in fused.h. */
+/* rules_fused.c - rules of the ops in fused.h, and forward rules of the nodes of their gradients. */
 #include "tensor/diff.h"
 #include "tensor/fused.h"
 
@@ -33,22 +33,65 @@ static T *dropout_jvp(lathe_diff *d, T *y, T *const *t) {
     return lathe_fused_dropout_again(d->ctx, y, lathe_diff_cont(d, t[0]));
 }
 
-static T *no_jvp(lathe_diff *d, T *y, T *const *t) {
-    (void) t;
-    lathe_diff_fail(d, y, "this fused op has no forward-mode rule");
-    return NULL;
+/* Tangents of the first n sources, zeros where there is none. */
+static void tangents_of(lathe_diff *d, T *y, T *const *t, int n, T **out) {
+    for (int i = 0; i < n; i++)
+        out[i] = t[i] != NULL ? t[i] : lathe_diff_zeros(d, y->src[i]);
+}
+
+static T *product_jvp(lathe_diff *d, T *y, T *const *t) {
+    return lathe_fused_product_tangent(d->ctx, y, t[0] == NULL ? NULL : lathe_diff_cont(d, t[0]),
+                                       t[1] == NULL ? NULL : lathe_diff_cont(d, t[1]));
+}
+static T *causal_jvp(lathe_diff *d, T *y, T *const *t) {
+    T *all[3];
+    tangents_of(d, y, t, 3, all);
+    return lathe_fused_causal_tangent(d->ctx, y, all);
+}
+static T *causal_back_jvp(lathe_diff *d, T *y, T *const *t) {
+    T *all[4];
+    tangents_of(d, y, t, 4, all);
+    all[3] = lathe_diff_cont(d, all[3]);
+    return lathe_fused_causal_back_tangent(d->ctx, y, all);
+}
+static T *swiglu_jvp(lathe_diff *d, T *y, T *const *t) {
+    T *all[2];
+    tangents_of(d, y, t, 2, all);
+    for (int i = 0; i < 2; i++)
+        all[i] = lathe_diff_cont(d, all[i]);
+    return lathe_fused_swiglu_tangent(d->ctx, y, all);
+}
+static T *swiglu_back_jvp(lathe_diff *d, T *y, T *const *t) {
+    T *all[3];
+    tangents_of(d, y, t, 3, all);
+    for (int i = 0; i < 3; i++)
+        all[i] = lathe_diff_cont(d, all[i]);
+    return lathe_fused_swiglu_back_tangent(d->ctx, y, all);
+}
+
+static void no_vjp(lathe_diff *d, T *y, T *g) {
+    (void) g;
+    lathe_diff_fail(d, y, "the gradient of a fused op has no reverse-mode rule: take the graph without them");
 }
 
 const lathe_rule *lathe_rule_fused(const T *y) {
-    static const lathe_rule product = {product_vjp, no_jvp}, causal = {causal_vjp, no_jvp},
-                            swiglu = {swiglu_vjp, no_jvp}, dropout = {dropout_vjp, dropout_jvp};
+    static const lathe_rule product = {product_vjp, product_jvp}, product_back = {no_vjp, product_jvp},
+                            causal = {causal_vjp, causal_jvp}, causal_back = {no_vjp, causal_back_jvp},
+                            swiglu = {swiglu_vjp, swiglu_jvp}, swiglu_back = {no_vjp, swiglu_back_jvp},
+                            dropout = {dropout_vjp, dropout_jvp};
     switch (lathe_fused_kind_of(y)) {
     case LATHE_FUSED_PRODUCT:
         return &product;
+    case LATHE_FUSED_PRODUCT_BACK:
+        return &product_back;
     case LATHE_FUSED_CAUSAL:
         return &causal;
+    case LATHE_FUSED_CAUSAL_BACK:
+        return &causal_back;
     case LATHE_FUSED_SWIGLU:
         return &swiglu;
+    case LATHE_FUSED_SWIGLU_BACK:
+        return &swiglu_back;
     case LATHE_FUSED_DROPOUT:
         return &dropout;
     default:

@@ -62,7 +62,36 @@ static void norm_vjp(lathe_diff *d, T *y, T *g) {
         lathe_diff_add(d, y->src[0], norm_product(d, y, g));
 }
 static T *norm_jvp(lathe_diff *d, T *y, T *const *t) {
+    if (d->opts.fused && y->op == GGML_OP_RMS_NORM)
+        return ggml_rms_norm_back(d->ctx, lathe_diff_cont(d, t[0]), lathe_diff_cont(d, y->src[0]),
+                                  lathe_diff_param_f32(y, 0));
     return norm_product(d, y, t[0]);
+}
+
+/* ggml's one-pass way back, z = (g - y m) / s with y = x / s and m = mean y g. With s' = mean y x':
+ * y' = (x' - y s') / s, m' = mean(y' g + y g'), z' = (g' - y' m - y m' - z s') / s. */
+static T *rms_back_jvp(lathe_diff *d, T *z, T *const *t) {
+    struct ggml_context *ctx = d->ctx;
+    T *g = z->src[0], *x = z->src[1], *top = NULL, *m_change = NULL;
+    const float eps = lathe_diff_param_f32(z, 0);
+    T *y = ggml_rms_norm(ctx, x, eps);
+    T *s = ggml_sqrt(ctx, ggml_scale_bias(ctx, row_mean(d, x, x), 1.0f, eps));
+    if (t[0] != NULL) {
+        top = lathe_diff_cont(d, t[0]);
+        m_change = row_mean(d, y, top);
+    }
+    if (t[1] != NULL) {
+        T *tx = lathe_diff_cont(d, t[1]), *ts = row_mean(d, y, tx);
+        T *ty = ggml_div(ctx, ggml_sub(ctx, tx, ggml_mul(ctx, y, ts)), s);
+        m_change = lathe_diff_plus(d, m_change, row_mean(d, ty, g));
+        T *less = ggml_add(ctx, ggml_mul(ctx, ty, row_mean(d, y, g)), ggml_mul(ctx, z, ts));
+        top = top == NULL ? ggml_scale(ctx, less, -1.0f) : ggml_sub(ctx, top, less);
+    }
+    return ggml_div(ctx, ggml_sub(ctx, top, ggml_mul(ctx, y, m_change)), s);
+}
+static void rms_back_vjp(lathe_diff *d, T *z, T *g) {
+    (void) g;
+    lathe_diff_fail(d, z, "there is no reverse-mode rule: take the first gradient without `fused`");
 }
 
 /* L = -(1/n) sum labels log softmax(l), n rows. Rows of labels may have any sum (0: an ignored target). */
@@ -95,13 +124,16 @@ static T *rope_jvp(lathe_diff *d, T *y, T *const *t) {
 }
 
 const lathe_rule *lathe_rule_norm(const T *y) {
-    static const lathe_rule norm = {norm_vjp, norm_jvp}, ce = {ce_vjp, ce_jvp}, rope = {rope_vjp, rope_jvp};
+    static const lathe_rule norm = {norm_vjp, norm_jvp}, rms_back = {rms_back_vjp, rms_back_jvp},
+                            ce = {ce_vjp, ce_jvp}, rope = {rope_vjp, rope_jvp};
     switch (y->op) {
     case GGML_OP_RMS_NORM:
     case GGML_OP_NORM:
     case GGML_OP_GROUP_NORM:
     case GGML_OP_L2_NORM:
         return &norm;
+    case GGML_OP_RMS_NORM_BACK:
+        return &rms_back;
     case GGML_OP_CROSS_ENTROPY_LOSS:
         return &ce;
     case GGML_OP_ROPE:

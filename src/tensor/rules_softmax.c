@@ -1,7 +1,7 @@
 /* rules_softmax.c - softmax over rows, with mask, ALiBi slopes and attention sinks.
  *
- * p_i = exp(z_i) / (sum_j exp(z_j) + exp(s)), z = a x + slope m, s the sink of the row's head (none: exp(s) = 0).
- * With p_s = 1 - sum p the sink's own share: dp_i = p_i (dz_i - sum_j p_j dz_j - p_s ds). */
+ * p_i = exp(z_i) / (sum_j exp(z_j) + exp(s)), z = a x + slope m, s the sink of the row's head (none: exp(s) =
+ * 0). With p_s = 1 - sum p the sink's own share: dp_i = p_i (dz_i - sum_j p_j dz_j - p_s ds). */
 #include <math.h>
 
 #include "tensor/diff.h"
@@ -48,7 +48,7 @@ static void mask_vjp(lathe_diff *d, T *y, T *z) {
 
 static void sinks_vjp(lathe_diff *d, T *y, T *g) {
     T *along = ggml_sum_rows(d->ctx, ggml_mul(d->ctx, y, lathe_diff_cont(d, g)));
-    T *each = ggml_mul(d->ctx, along, sink_share(d, y)); /* [1, rows, heads, n] */
+    T *each = ggml_mul(d->ctx, along, sink_share(d, y));                    /* [1, rows, heads, n] */
     T *by_head = ggml_cont(d->ctx, ggml_permute(d->ctx, each, 3, 0, 2, 1)); /* [rows, n, heads] */
     by_head = ggml_reshape_2d(d->ctx, by_head, y->ne[1] * y->ne[3], y->ne[2]);
     lathe_diff_add(d, y->src[2], ggml_scale(d->ctx, ggml_sum_rows(d->ctx, by_head), -1.0f));
@@ -60,8 +60,7 @@ static void softmax_vjp(lathe_diff *d, T *y, T *g) {
     if (lathe_diff_needs(d, y->src[2]))
         sinks_vjp(d, y, g);
     if (d->opts.fused && !mask && lathe_diff_param_f32(y, 1) == 0.0f) {
-        lathe_diff_add(d, y->src[0],
-                       ggml_soft_max_ext_back(d->ctx, lathe_diff_cont(d, g), y, scale, 0.0f));
+        lathe_diff_add(d, y->src[0], ggml_soft_max_ext_back(d->ctx, lathe_diff_cont(d, g), y, scale, 0.0f));
         return;
     }
     T *z = product(d, y, g);
@@ -102,8 +101,7 @@ static T *back_jvp(lathe_diff *d, T *y, T *const *t) {
         T *centred = ggml_sub(d->ctx, g, ggml_sum_rows(d->ctx, ggml_mul(d->ctx, p, g)));
         T *along = ggml_sum_rows(d->ctx, ggml_mul(d->ctx, change, g));
         out = lathe_diff_plus(
-            d, out,
-            ggml_sub(d->ctx, ggml_mul(d->ctx, change, centred), ggml_mul(d->ctx, p, along)));
+            d, out, ggml_sub(d->ctx, ggml_mul(d->ctx, change, centred), ggml_mul(d->ctx, p, along)));
     }
     return ggml_scale(d->ctx, out, lathe_diff_param_f32(y, 0));
 }

@@ -1,6 +1,6 @@
-/* rules_upscale.c - resampling of images: nearest and bilinear, with and without antialiasing, aligned corners
- * or not. It is linear and separable, Y = V^T X H with one weight matrix a direction, so that the way back is two
- * products; the weights are made in the graph, by the arithmetic of ggml's op. */
+/* rules_upscale.c - resampling of images: nearest and bilinear, with and without antialiasing, aligned
+ * corners or not. It is linear and separable, Y = V^T X H with one weight matrix a direction, so that the way
+ * back is two products; the weights are made in the graph, by the arithmetic of ggml's op. */
 #include "tensor/diff.h"
 #include "tensor/ops.h"
 
@@ -23,12 +23,12 @@ static bool known(lathe_diff *d, T *y) {
     if ((r.mode == GGML_SCALE_MODE_NEAREST || r.mode == GGML_SCALE_MODE_BILINEAR) && y->ne[2] == x->ne[2] &&
         y->ne[3] == x->ne[3])
         return true;
-    lathe_diff_fail(d, y,
-                    "only nearest and bilinear resampling of width and height have a derivative rule");
+    lathe_diff_fail(d, y, "only nearest and bilinear resampling of width and height have a derivative rule");
     return false;
 }
 
-/* [from, to]: the share of each old pixel j in each new pixel i, a tent around i's place among the old ones. */
+/* [from, to]: the share of each old pixel j in each new pixel i, a tent around i's place among the old ones.
+ */
 static T *weights(lathe_diff *d, const resampling *r, int64_t from, int64_t to) {
     struct ggml_context *ctx = d->ctx;
     float factor = (float) to / (float) from, offset = r->aligned ? 0.0f : 0.5f, narrow = 1.0f;

@@ -14,8 +14,8 @@
 #include "model/build.h"
 #include "model/convert.h"
 #include "model/gguf.h"
+#include "model/kernels_fused.h"
 #include "tensor/device.h"
-#include "tensor/fused.h"
 
 typedef struct ggml_tensor T;
 
@@ -38,8 +38,9 @@ struct lathe_net {
     T **weights, **grads;
     struct ggml_context *fixed, *nodes; /* weights and inputs; nodes of both graphs */
     ggml_backend_buffer_t buffer;
-    ggml_backend_t blas, cpu; /* blas: for what the fused products do not take; NULL: none */
-    lathe_fused *fused;       /* NULL: LATHE_BLAS=off */
+    ggml_backend_t blas, cpu;       /* blas: for what the fused products do not take; NULL: none */
+    lathe_fused *fused;             /* NULL: LATHE_BLAS=off */
+    lathe_fused_kernels kernels[2]; /* of the forward and of the backward graph */
     plan forward, backward;
     lathe_weights roles;
     T *tokens, *positions, *mask, *mask_sliding, *targets, *teacher;
@@ -61,24 +62,6 @@ static T *find(void *user, const char *name) {
 
 /* --- The graph -------------------------------------------------------------------------------------- */
 
-static T *linear(void *user, struct ggml_context *ctx, T *w, T *x) {
-    return lathe_fused_product(((lathe_net *) user)->fused, ctx, w, x);
-}
-static T *attention(void *user, struct ggml_context *ctx, T *q, T *k, T *v, T *mask, float scale,
-                    float softcap) {
-    const lathe_net *net = user;
-    if (softcap > 0)
-        return NULL;
-    return lathe_fused_causal(net->fused, ctx, q, k, v, scale, mask == net->mask ? 0 : net->desc.window);
-}
-static T *swiglu(void *user, struct ggml_context *ctx, T *gate, T *up) {
-    return lathe_fused_swiglu(((lathe_net *) user)->fused, ctx, gate, up);
-}
-
-static T *branch(void *user, struct ggml_context *ctx, T *x, int32_t layer, int32_t which) {
-    return lathe_fused_dropout(&((lathe_net *) user)->dropout, ctx, x, layer, which);
-}
-
 /* The layers' results, as they are built. */
 typedef struct layers {
     T **out;
@@ -95,11 +78,12 @@ static void keep_layer(void *user, lathe_tap which, int32_t layer, T *t) {
 /* The forward pass of the one builder. Expands into graph. marks: NULL, or gets the layers' results. */
 static T *build_logits(lathe_net *net, struct ggml_cgraph *graph, layers *marks) {
     const bool learns = graph == net->backward.graph, fused = net->fused != NULL;
-    const lathe_kernels kernels = {.linear = fused ? linear : NULL,
-                                   .attention = fused ? attention : NULL,
-                                   .swiglu = fused ? swiglu : NULL,
-                                   .branch = learns && net->drops ? branch : NULL,
-                                   .user = net};
+    lathe_fused_kernels *f = &net->kernels[learns];
+    *f = (lathe_fused_kernels){.fused = net->fused,
+                               .mask = net->mask,
+                               .window = net->desc.window,
+                               .dropout = learns && net->drops ? &net->dropout : NULL};
+    const lathe_kernels kernels = lathe_kernels_fused(f);
     if (net->task.logits != NULL)
         return net->task.logits(net->task.user, &(lathe_net_io){.ctx = net->nodes,
                                                                 .graph = graph,

@@ -311,7 +311,7 @@ static void first_order(void **state) {
         check_ok(lathe_tensor_vjp(p.c, &p.y, &p.weight, 1, p.x, (size_t) p.n,
                                   &(lathe_diff_opts){.fused = true}, fused, &err),
                  err);
-        check_ok(lathe_tensor_jvp(p.c, &p.y, 1, p.x, p.v, (size_t) p.n, &tangent, &err), err);
+        check_ok(lathe_tensor_jvp(p.c, &p.y, 1, p.x, p.v, (size_t) p.n, NULL, &tangent, &err), err);
         tangent = ggml_cont(p.c, tangent);
         int n = 0;
         for (int i = 0; i < p.n; i++) {
@@ -347,19 +347,24 @@ static void second_order(void **state) {
     for (size_t k = 0; k < LATHE_LEN(cases); k++) {
         problem p = make(&cases[k]);
         lathe_error err = {0};
-        T *grads[MAX_IN], *hv[MAX_IN], *hu[MAX_IN], *out[3 * MAX_IN];
+        T *grads[MAX_IN], *hv[MAX_IN], *hu[MAX_IN], *fused[MAX_IN], *out[4 * MAX_IN];
         T *squared = ggml_sum(p.c, ggml_sqr(p.c, ggml_add(p.c, ggml_cont(p.c, p.y), p.weight)));
-        check_ok(lathe_tensor_hvp(p.c, squared, p.x, p.v, (size_t) p.n, grads, hv, &err), err);
-        check_ok(lathe_tensor_hvp(p.c, squared, p.x, p.u, (size_t) p.n, NULL, hu, &err), err);
+        check_ok(lathe_tensor_hvp(p.c, squared, p.x, p.v, (size_t) p.n, NULL, grads, hv, &err), err);
+        check_ok(lathe_tensor_hvp(p.c, squared, p.x, p.u, (size_t) p.n, NULL, NULL, hu, &err), err);
+        check_ok(lathe_tensor_hvp(p.c, squared, p.x, p.v, (size_t) p.n, &(lathe_diff_opts){.fused = true},
+                                  NULL, fused, &err),
+                 err);
         for (int i = 0; i < p.n; i++) {
+            out[3 * p.n + i] = fused[i] = ggml_cont(p.c, fused[i]);
             out[i] = grads[i] = ggml_cont(p.c, grads[i]);
             out[p.n + i] = hv[i] = ggml_cont(p.c, hv[i]);
             out[2 * p.n + i] = hu[i] = ggml_cont(p.c, hu[i]);
         }
-        compute(p.c, out, 3 * p.n);
-        double uhv = 0, vhu = 0, scale = 0, up = 0, down = 0;
+        compute(p.c, out, 4 * p.n);
+        double uhv = 0, by_fused = 0, vhu = 0, scale = 0, up = 0, down = 0;
         for (int i = 0; i < p.n; i++) {
             uhv += dot(p.u[i], hv[i]);
+            by_fused += dot(p.u[i], fused[i]);
             vhu += dot(p.v[i], hu[i]);
             scale += size(p.u[i], hv[i]) + size(p.v[i], hu[i]);
         }
@@ -373,8 +378,10 @@ static void second_order(void **state) {
         for (int i = 0; i < p.n; i++)
             down += dot(grads[i], p.u[i]);
         double slope = (up - down) / (2 * h);
-        if (fabs(uhv - vhu) > 1e-4 * scale || (!(cases[k].flags & KINKS) && fabs(slope - uhv) > 4e-3 * scale))
-            fail_msg("%s: <u,Hv> %.9g, <v,Hu> %.9g, difference %.9g", cases[k].name, uhv, vhu, slope);
+        if (fabs(uhv - vhu) > 1e-4 * scale || fabs(by_fused - uhv) > 1e-4 * scale ||
+            (!(cases[k].flags & KINKS) && fabs(slope - uhv) > 4e-3 * scale))
+            fail_msg("%s: <u,Hv> %.9g (fused %.9g), <v,Hu> %.9g, difference %.9g", cases[k].name, uhv,
+                     by_fused, vhu, slope);
         ggml_free(p.c);
     }
 }
@@ -490,7 +497,7 @@ static void logistic_regression(void **state) {
     memcpy(sign->data, (float[]){-1, 1, -1}, 12); /* y = 1, 0, 1 */
     T *margin = ggml_mul(c, ggml_reshape_1d(c, ggml_mul_mat(c, x, w), 3), sign);
     T *loss = ggml_scale(c, ggml_sum(c, ggml_softplus(c, margin)), 1.0f / 3);
-    check_ok(lathe_tensor_hvp(c, loss, &w, &v, 1, &g, &hv, &err), err);
+    check_ok(lathe_tensor_hvp(c, loss, &w, &v, 1, NULL, &g, &hv, &err), err);
     out[0] = g = ggml_cont(c, g);
     out[1] = hv;
     compute(c, out, 2);
@@ -530,7 +537,7 @@ static void wrong_rules_are_seen(void **state) {
         T *x = random_like(c, (int64_t[]){6, 2, 3, 1}, &rng, false), *v = random_like(c, x->ne, &rng, false);
         T *g = random_like(c, x->ne, &rng, false), *pos = ids(c, 3, (int32_t[]){1, 3, 7}), *jv, *bad, *out[2];
         T *y = which == 0 ? ggml_rope(c, x, pos, 6, 0) : ggml_rms_norm(c, x, 1e-5f);
-        check_ok(lathe_tensor_jvp(c, &y, 1, &x, &v, 1, &jv, &err), err);
+        check_ok(lathe_tensor_jvp(c, &y, 1, &x, &v, 1, NULL, &jv, &err), err);
         bad = which == 0 ? ggml_rope(c, g, pos, 6, 0)
                          : ggml_div(c, g,
                                     ggml_sqrt(c, ggml_scale_bias(c, ggml_sum_rows(c, ggml_sqr(c, x)),
@@ -558,7 +565,7 @@ static void taylor(void **state) {
     for (int i = 0; i < 7; i++)
         ((float *) labels->data)[4 * i + i % 4] = 1;
     T *loss = ggml_cross_entropy_loss(c, ggml_mul_mat(c, v, ggml_silu(c, ggml_mul_mat(c, w, x))), labels);
-    check_ok(lathe_tensor_hvp(c, loss, &w, &u, 1, &g, &hv, &err), err);
+    check_ok(lathe_tensor_hvp(c, loss, &w, &u, 1, NULL, &g, &hv, &err), err);
     T *out[3] = {loss, g, hv};
     compute(c, out, 3);
     double l0 = (double) *(float *) loss->data, slope = dot(g, u), bend = dot(hv, u), odd[3], even[3];

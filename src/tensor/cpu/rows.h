@@ -23,6 +23,15 @@ typedef struct lathe_rows {
     void (*swiglu)(const float *gate, const float *up, int64_t n, float *out);
     void (*swiglu_back)(const float *gate, const float *up, const float *g, int64_t n, float *dgate,
                         float *dup);
+    /* Tangents of the two above along tgate and tup: out; dgate and dup, of in = gate, up, g, tgate,
+     * tup, tg. */
+    void (*swiglu_tangent)(const float *gate, const float *up, const float *tgate, const float *tup,
+                           int64_t n, float *out);
+    void (*swiglu_back_tangent)(const float *const in[6], int64_t n, float *dgate, float *dup);
+    /* Of softmax_back: d, the gradient of probabilities p, becomes that of scores, and td, the tangent of d
+     * along with tp, that of p, its tangent. */
+    void (*softmax_back_tangent)(const float *p, const float *tp, float *d, float *td, int64_t n,
+                                 float scale);
     /* The sum of x[i] y[i]. */
     float (*dot)(const float *x, const float *y, int64_t n);
 } lathe_rows;

@@ -123,5 +123,39 @@ static void swiglu_back(const float *gate, const float *up, const float *g, int6
     }
 }
 
+static void swiglu_tangent(const float *gate, const float *up, const float *tgate, const float *tup,
+                           int64_t n, float *out) {
+    for (int64_t i = 0; i < n; i++) {
+        float s = 1.0f / (1.0f + exp_of(-gate[i])), y = gate[i] * s;
+        out[i] = tgate[i] * up[i] * (s + y * (1.0f - s)) + y * tup[i];
+    }
+}
+
+/* silu' = s + y (1 - s) and silu'' = s (1 - s) (2 + x (1 - 2 s)), s = sigmoid(x), y = x s. */
+static void swiglu_back_tangent(const float *const in[6], int64_t n, float *dgate, float *dup) {
+    const float *gate = in[0], *up = in[1], *g = in[2], *tgate = in[3], *tup = in[4], *tg = in[5];
+    for (int64_t i = 0; i < n; i++) {
+        float x = gate[i], s = 1.0f / (1.0f + exp_of(-x)), y = x * s;
+        float first = s + y * (1.0f - s), second = s * (1.0f - s) * (2.0f + x * (1.0f - 2.0f * s));
+        float a = (tg[i] * up[i] + g[i] * tup[i]) * first + g[i] * up[i] * second * tgate[i];
+        float b = tg[i] * y + g[i] * first * tgate[i];
+        dgate[i] = a;
+        dup[i] = b;
+    }
+}
+
+static void softmax_back_tangent(const float *p, const float *tp, float *d, float *td, int64_t n,
+                                 float scale) {
+    float sum = dot(p, d, n), change = dot(tp, d, n) + dot(p, td, n);
+    for (int64_t i = 0; i < n; i++) {
+        float e = d[i] - sum;
+        td[i] = scale * (tp[i] * e + p[i] * (td[i] - change));
+        d[i] = scale * p[i] * e;
+    }
+}
+
 #define LATHE_ROWS(set_name)                                                                                 \
-    { set_name, largest, exp_to, exp_sum, scale_row, softmax_back, swiglu, swiglu_back, dot }
+    {                                                                                                        \
+        set_name, largest, exp_to, exp_sum, scale_row, softmax_back, swiglu, swiglu_back, swiglu_tangent,    \
+            swiglu_back_tangent, softmax_back_tangent, dot                                                   \
+    }
