@@ -24,6 +24,8 @@ typedef struct lathe_diff_opts {
      * differentiated in forward mode (Hessian-vector products), but neither in reverse mode nor any further.
      */
     bool fused;
+    /** Ops of ours beside ggml's, which run on the processor alone. */
+    bool processor;
 } lathe_diff_opts;
 
 /** Gradients of a scalar with respect to n parameters.

@@ -7,10 +7,10 @@
 
 /* Borrows everything; the address stays where it is while graphs are built. */
 typedef struct lathe_fused_kernels {
-    lathe_fused *fused;              /* NULL: none of them */
-    const struct ggml_tensor *mask;  /* layers with this one see all before them, others `window` tokens */
+    lathe_fused *fused;             /* NULL: none of them */
+    const struct ggml_tensor *mask; /* layers with this one see all before them, others `window` tokens */
     int32_t window;
-    lathe_dropout *dropout;          /* of residual branches; NULL: none */
+    lathe_dropout *dropout; /* of residual branches; NULL: none */
 } lathe_fused_kernels;
 
 lathe_kernels lathe_kernels_fused(lathe_fused_kernels *f);

@@ -37,7 +37,8 @@ struct lathe_curve {
     struct ggml_context *fixed;
     ggml_backend_buffer_t buffer;
     ggml_backend_t cpu, blas;
-    lathe_fused_kernels kernels; /* .fused NULL: LATHE_BLAS=off */
+    lathe_fused_kernels kernels; /* .fused NULL: LATHE_BLAS=off, and then the closed set of rules */
+    lathe_diff_opts diff;
     plan gradient, product, gauss;
     int32_t rows, ctx, chunk; /* sequences in all, tokens of one, sequences at a time */
     int32_t *batch;           /* [rows][ctx + 1] */
@@ -45,7 +46,7 @@ struct lathe_curve {
     lathe_curve_by by;
     void (*seen)(void *user, int32_t chunk, T *const *out); /* each chunk of a computation; NULL: nobody */
     void *seen_user;
-    T *tokens, *positions, *mask, *mask_sliding, *labels;
+    T *tokens, *positions, *mask, *mask_sliding, *targets;
 };
 
 static T *find(void *user, const char *name) {
@@ -61,12 +62,10 @@ static T *find(void *user, const char *name) {
 /* Chunk i of the batch. */
 static void fill_inputs(lathe_curve *c, int32_t i) {
     const int32_t *tokens = c->batch + (int64_t) i * c->chunk * (c->ctx + 1);
-    int64_t v = c->desc.n_vocab;
-    memset(c->labels->data, 0, ggml_nbytes(c->labels));
     for (int64_t k = 0; k < (int64_t) c->chunk * c->ctx; k++) {
         const int32_t *at = tokens + k + k / c->ctx; /* a row has ctx + 1 tokens */
         ((int32_t *) c->tokens->data)[k] = at[0];
-        ((float *) c->labels->data)[k * v + at[1]] = 1;
+        ((int32_t *) c->targets->data)[k] = at[1];
     }
 }
 
@@ -82,21 +81,19 @@ static void fill_constants(lathe_curve *c) {
     }
 }
 
-static const lathe_diff_opts one_pass = {.fused = true};
-
 typedef enum product_kind { GRADIENT, HESSIAN, GAUSS_NEWTON } product_kind;
 
 /* G v = J^T B J v with B = (diag(p) - p p^T) / N of the softmax (Schraudolph 2002). */
 static lathe_status gauss_newton(lathe_curve *c, plan *p, T *logits, lathe_error *err) {
     T *tangent, *probs = ggml_soft_max(p->nodes, logits);
-    lathe_status status = lathe_tensor_jvp(p->nodes, &logits, 1, c->weights, c->vectors, c->n_tensors,
-                                           &one_pass, &tangent, err);
+    lathe_status status =
+        lathe_tensor_jvp(p->nodes, &logits, 1, c->weights, c->vectors, c->n_tensors, &c->diff, &tangent, err);
     if (status != LATHE_OK)
         return status;
     T *pt = ggml_mul(p->nodes, probs, tangent);
     T *b = ggml_sub(p->nodes, pt, ggml_mul(p->nodes, probs, ggml_sum_rows(p->nodes, pt)));
     b = ggml_scale(p->nodes, b, 1.0f / (float) logits->ne[1]);
-    return lathe_tensor_vjp(p->nodes, &logits, &b, 1, c->weights, c->n_tensors, &one_pass, p->out, err);
+    return lathe_tensor_vjp(p->nodes, &logits, &b, 1, c->weights, c->n_tensors, &c->diff, p->out, err);
 }
 
 static lathe_status build(lathe_curve *c, plan *p, product_kind kind, lathe_error *err) {
@@ -122,12 +119,12 @@ static lathe_status build(lathe_curve *c, plan *p, product_kind kind, lathe_erro
                      .n_seqs = c->chunk,
                      .kernels = &kernels};
     lathe_build_graph(&b);
-    p->loss = ggml_cross_entropy_loss(p->nodes, b.logits, c->labels);
+    p->loss = ggml_mean(p->nodes, lathe_fused_ce(p->nodes, b.logits, c->targets));
     lathe_status status = kind == GAUSS_NEWTON ? gauss_newton(c, p, b.logits, err)
                           : kind == HESSIAN    ? lathe_tensor_hvp(p->nodes, p->loss, c->weights, c->vectors,
-                                                                  c->n_tensors, &one_pass, NULL, p->out, err)
+                                                                  c->n_tensors, &c->diff, NULL, p->out, err)
                                             : lathe_tensor_grad(p->nodes, p->loss, c->weights, c->n_tensors,
-                                                                &one_pass, p->out, err);
+                                                                &c->diff, p->out, err);
     if (status != LATHE_OK)
         return status;
     ggml_set_output(p->loss);
@@ -188,13 +185,14 @@ static lathe_status open_curve(lathe_curve *c, const int32_t *tokens, lathe_erro
     c->positions = ggml_new_tensor_1d(c->fixed, GGML_TYPE_I32, positions);
     c->mask = ggml_new_tensor_2d(c->fixed, GGML_TYPE_F32, ctx, ctx);
     c->mask_sliding = c->desc.window > 0 ? ggml_new_tensor_2d(c->fixed, GGML_TYPE_F32, ctx, ctx) : NULL;
-    c->labels = ggml_new_tensor_2d(c->fixed, GGML_TYPE_F32, c->desc.n_vocab, positions);
+    c->targets = ggml_new_tensor_1d(c->fixed, GGML_TYPE_I32, positions);
     c->buffer = ggml_backend_alloc_ctx_tensors(c->fixed, c->cpu);
     c->base = malloc(c->n * sizeof *c->base);
     if (c->buffer == NULL || c->base == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %zu parameters twice", c->n);
     fill_constants(c);
     c->kernels.mask = c->mask;
+    c->diff.fused = c->diff.processor = c->kernels.fused != NULL;
     c->kernels.window = c->desc.window;
     status = lathe_weights_bind(&c->desc, find, c, &c->roles, err);
     return status == LATHE_OK ? build(c, &c->gradient, GRADIENT, err) : status;

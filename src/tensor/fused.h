@@ -42,6 +42,10 @@ struct ggml_tensor *lathe_fused_causal(lathe_fused *f, struct ggml_context *ctx,
 struct ggml_tensor *lathe_fused_swiglu(lathe_fused *f, struct ggml_context *ctx, struct ggml_tensor *gate,
                                        struct ggml_tensor *up);
 
+/* Cross entropy of each row: logits [V, N] contiguous, targets i32 [N] (-1: 0) -> [N]. */
+struct ggml_tensor *lathe_fused_ce(struct ggml_context *ctx, struct ggml_tensor *logits,
+                                   struct ggml_tensor *targets);
+
 /* Dropout of x [channels, tokens]; the graph borrows d, whose step, token and p may change between
  * computations. */
 typedef struct lathe_dropout {
@@ -66,6 +70,8 @@ typedef enum lathe_fused_kind {
     LATHE_FUSED_CAUSAL_BACK,
     LATHE_FUSED_SWIGLU,
     LATHE_FUSED_SWIGLU_BACK,
+    LATHE_FUSED_CE,
+    LATHE_FUSED_CE_BACK,
     LATHE_FUSED_DROPOUT
 } lathe_fused_kind;
 
@@ -96,5 +102,15 @@ struct ggml_tensor *lathe_fused_swiglu_tangent(struct ggml_context *ctx, struct 
                                                struct ggml_tensor *const tangents[2]);
 struct ggml_tensor *lathe_fused_swiglu_back_tangent(struct ggml_context *ctx, struct ggml_tensor *y,
                                                     struct ggml_tensor *const tangents[3]);
+/* The gradient by logits from g [N], and its tangent along theirs (contiguous) for fixed g. */
+struct ggml_tensor *lathe_fused_ce_back(struct ggml_context *ctx, struct ggml_tensor *y,
+                                        struct ggml_tensor *g);
+struct ggml_tensor *lathe_fused_ce_back_tangent(struct ggml_context *ctx, struct ggml_tensor *y,
+                                                struct ggml_tensor *logits_tangent);
+lathe_fused_kind lathe_fused_loss_kind(ggml_custom_op_t fun);
+/* The tangent of z = ggml_rms_norm_back(g, x) along those of g and x (contiguous). */
+struct ggml_tensor *lathe_fused_rms_back_tangent(struct ggml_context *ctx, struct ggml_tensor *z,
+                                                 struct ggml_tensor *g_tangent, struct ggml_tensor *x_tangent,
+                                                 float eps);
 
 #endif

@@ -1,7 +1,7 @@
-/* fused_attention_tangent.c - tangents of causal attention and of its gradient, by products of the same blocks as
- * the values take. With S = scale q k^T, P = softmax(S), D = g v^T and E = scale P (D - rowsum P D):
- *   values    o = P v;    dv = P^T g, dq = E k, dk = E^T q
- *   tangents  S' = scale (q' k^T + q k'^T), P' = P (S' - rowsum P S'), D' = g' v^T + g v'^T and the product rule. */
+/* fused_attention_tangent.c - tangents of causal attention and of its gradient, by products of the same
+ * blocks as the values take. With S = scale q k^T, P = softmax(S), D = g v^T and E = scale P (D - rowsum P
+ * D): values    o = P v;    dv = P^T g, dq = E k, dk = E^T q tangents  S' = scale (q' k^T + q k'^T), P' = P
+ * (S' - rowsum P S'), D' = g' v^T + g v'^T and the product rule. */
 #include <cblas.h>
 #include <string.h>
 
@@ -44,27 +44,29 @@ static matrix outputs(const T *x, const lathe_causal *c, const block *b) {
 }
 
 /* out [rows][nk] = scale a b^T + beta out. */
-static void scores(const lathe_causal *c, const block *b, float scale, matrix a, matrix k, float beta, float *out) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, b->rows, b->nk, (int) c->dh, scale, a.at, a.stride, k.at,
-                k.stride, beta, out, b->nk);
+static void scores(const lathe_causal *c, const block *b, float scale, matrix a, matrix k, float beta,
+                   float *out) {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, b->rows, b->nk, (int) c->dh, scale, a.at, a.stride,
+                k.at, k.stride, beta, out, b->nk);
 }
 /* out [rows][dh] = p k + beta out. */
-static void gather(const lathe_causal *c, const block *b, const float *p, matrix k, float beta, float *out, int ldo) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, b->rows, (int) c->dh, b->nk, 1, p, b->nk, k.at, k.stride,
-                beta, out, ldo);
+static void gather(const lathe_causal *c, const block *b, const float *p, matrix k, float beta, float *out,
+                   int ldo) {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, b->rows, (int) c->dh, b->nk, 1, p, b->nk, k.at,
+                k.stride, beta, out, ldo);
 }
 /* out [nk][dh] += p^T a. */
 static void scatter(const lathe_causal *c, const block *b, const float *p, matrix a, float *out, int ldo) {
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, b->nk, (int) c->dh, b->rows, 1, p, b->nk, a.at, a.stride, 1,
-                out, ldo);
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, b->nk, (int) c->dh, b->rows, 1, p, b->nk, a.at,
+                a.stride, 1, out, ldo);
 }
 
 /* P and P' of a block; src: q, k and, from `tangents` on, q' and k'. */
 static void probabilities(const lathe_causal *c, block *b, T *const *src, int tangents, float *p, float *tp) {
     matrix q = queries(src[0], b), k = keys(src[1], b);
     float sum[LATHE_FUSED_QUERIES];
-    b->nk = lathe_causal_probabilities(c, q.at - b->t0 * q.stride, q.stride, k.at - b->lo * k.stride, k.stride, b->t0,
-                                       b->rows, b->lo, p, sum);
+    b->nk = lathe_causal_probabilities(c, q.at - b->t0 * q.stride, q.stride, k.at - b->lo * k.stride,
+                                       k.stride, b->t0, b->rows, b->lo, p, sum);
     scores(c, b, c->scale, queries(src[tangents], b), k, 0, tp);
     scores(c, b, c->scale, q, keys(src[tangents + 1], b), 1, tp);
     for (int r = 0; r < b->rows; r++) {
@@ -81,7 +83,8 @@ static void tangent_op(T *dst, int ith, int nth, void *user) {
     int64_t blocks = (c.n + LATHE_FUSED_QUERIES - 1) / LATHE_FUSED_QUERIES, units = c.seqs * c.heads * blocks;
     int ldo = (int) (c.dh * c.heads);
     for (int64_t u = ith; u < units; u += nth) {
-        block b = block_at(&c, u / (c.heads * blocks), u / blocks % c.heads, u % blocks * LATHE_FUSED_QUERIES);
+        block b =
+            block_at(&c, u / (c.heads * blocks), u / blocks % c.heads, u % blocks * LATHE_FUSED_QUERIES);
         float *out = (float *) dst->data + (b.seq * c.n + b.t0) * ldo + b.head * c.dh;
         probabilities(&c, &b, dst->src, 3, p, tp);
         gather(&c, &b, tp, keys(dst->src[2], &b), 0, out, ldo);
@@ -90,8 +93,8 @@ static void tangent_op(T *dst, int ith, int nth, void *user) {
 }
 
 /* One block's share of the tangents of dq, dk and dv. src: q, k, v, g, q', k', v', g'. */
-static void back_block(const lathe_causal *c, block *b, T *const *src, float *scratch, size_t room, float *dq, float *dk,
-                       float *dv) {
+static void back_block(const lathe_causal *c, block *b, T *const *src, float *scratch, size_t room, float *dq,
+                       float *dk, float *dv) {
     float *p = scratch, *tp = p + room, *d = tp + room, *td = d + room;
     int ldq = (int) (c->dh * c->heads), ldk = (int) (c->dh * c->heads_kv);
     matrix g = outputs(src[3], c, b), tg = outputs(src[7], c, b), v = keys(src[2], b);

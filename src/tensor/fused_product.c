@@ -233,5 +233,5 @@ lathe_fused_kind lathe_fused_kind_of(const T *y) {
     for (size_t i = 0; i < LATHE_LEN(kinds); i++)
         if (kinds[i].fun == fun && !(i < 3 && y->src[2] != NULL)) /* a tangent has no rules */
             return kinds[i].kind;
-    return LATHE_FUSED_NONE;
+    return lathe_fused_loss_kind(fun);
 }

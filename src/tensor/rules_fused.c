@@ -69,6 +69,20 @@ static T *swiglu_back_jvp(lathe_diff *d, T *y, T *const *t) {
     return lathe_fused_swiglu_back_tangent(d->ctx, y, all);
 }
 
+static void ce_vjp(lathe_diff *d, T *y, T *g) {
+    lathe_diff_add(d, y->src[0], lathe_fused_ce_back(d->ctx, y, lathe_diff_cont(d, g)));
+}
+static T *ce_jvp(lathe_diff *d, T *y, T *const *t) { /* sum (p - onehot) t of each row */
+    T *slope = lathe_fused_ce_back(d->ctx, y, ggml_fill(d->ctx, y, 1.0f));
+    T *sums = ggml_sum_rows(d->ctx, ggml_mul(d->ctx, slope, lathe_diff_cont(d, t[0])));
+    return lathe_diff_as(d, sums, y);
+}
+static T *ce_back_jvp(lathe_diff *d, T *y, T *const *t) {
+    T *out = t[0] == NULL ? NULL : lathe_fused_ce_back_tangent(d->ctx, y, lathe_diff_cont(d, t[0]));
+    return lathe_diff_plus(d, out,
+                           t[2] == NULL ? NULL : lathe_fused_ce_back(d->ctx, y, lathe_diff_cont(d, t[2])));
+}
+
 static void no_vjp(lathe_diff *d, T *y, T *g) {
     (void) g;
     lathe_diff_fail(d, y, "the gradient of a fused op has no reverse-mode rule: take the graph without them");
@@ -78,6 +92,7 @@ const lathe_rule *lathe_rule_fused(const T *y) {
     static const lathe_rule product = {product_vjp, product_jvp}, product_back = {no_vjp, product_jvp},
                             causal = {causal_vjp, causal_jvp}, causal_back = {no_vjp, causal_back_jvp},
                             swiglu = {swiglu_vjp, swiglu_jvp}, swiglu_back = {no_vjp, swiglu_back_jvp},
+                            ce = {ce_vjp, ce_jvp}, ce_back = {no_vjp, ce_back_jvp},
                             dropout = {dropout_vjp, dropout_jvp};
     switch (lathe_fused_kind_of(y)) {
     case LATHE_FUSED_PRODUCT:
@@ -92,6 +107,10 @@ const lathe_rule *lathe_rule_fused(const T *y) {
         return &swiglu;
     case LATHE_FUSED_SWIGLU_BACK:
         return &swiglu_back;
+    case LATHE_FUSED_CE:
+        return &ce;
+    case LATHE_FUSED_CE_BACK:
+        return &ce_back;
     case LATHE_FUSED_DROPOUT:
         return &dropout;
     default:

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "tensor/diff.h"
+#include "tensor/fused.h"
 
 typedef struct ggml_tensor T;
 
@@ -74,6 +75,10 @@ static T *rms_back_jvp(lathe_diff *d, T *z, T *const *t) {
     struct ggml_context *ctx = d->ctx;
     T *g = z->src[0], *x = z->src[1], *top = NULL, *m_change = NULL;
     const float eps = lathe_diff_param_f32(z, 0);
+    if (d->opts.processor)
+        return lathe_fused_rms_back_tangent(
+            ctx, z, t[0] == NULL ? lathe_diff_zeros(d, z) : lathe_diff_cont(d, t[0]),
+            t[1] == NULL ? lathe_diff_zeros(d, z) : lathe_diff_cont(d, t[1]), eps);
     T *y = ggml_rms_norm(ctx, x, eps);
     T *s = ggml_sqrt(ctx, ggml_scale_bias(ctx, row_mean(d, x, x), 1.0f, eps));
     if (t[0] != NULL) {

@@ -7,6 +7,7 @@
 
 #include "lathe/model.h"
 #include "lathe/probe.h"
+#include "model/desc.h"
 
 typedef struct matrix {
     const double *a;
@@ -292,10 +293,90 @@ static void gauss_newton(void **state) {
     lathe_curve_free(c);
 }
 
+/* Products through the ops of training against those through ggml's ops and the closed rules, in every
+ * family. */
+static void products_of_families(void **state) {
+    (void) state;
+    enum { CTX = 70, ROWS = 2, VOCAB = 40 };
+    const lathe_family *family;
+    lathe_error err = {0};
+    int32_t tokens[ROWS * (CTX + 1)];
+    lathe_rng rng = lathe_rng_new(5, 37, 0);
+    for (size_t i = 0; i < LATHE_LEN(tokens); i++)
+        tokens[i] = (int32_t) lathe_rng_below(&rng, VOCAB);
+    for (size_t f = 0; (family = lathe_family_at(f)) != NULL; f++) {
+        lathe_shape s = lathe_shape_default(family->name);
+        s.n_layer = 2;
+        s.n_embd = 32;
+        s.n_head = 4;
+        s.n_head_kv = family->head_count_kv_equal ? 4 : 2;
+        s.n_ff = 48;
+        s.n_vocab = VOCAB;
+        s.n_ctx = CTX;
+        s.window = family->window_period > 0 ? 21 : 0;
+        s.tied = family->output != LATHE_MUST;
+        lathe_desc desc;
+        float *result[2][2], *v = NULL;
+        size_t n = 0;
+        check_ok(lathe_desc_from_shape(&s, &desc, &err), err);
+        for (int plain = 0; plain < 2; plain++) {
+            lathe_curve *c;
+            if (plain)
+                setenv("LATHE_BLAS", "off", 1);
+            check_ok(lathe_curve_of(&desc, tokens, ROWS, CTX, 1, &c, &err), err);
+            unsetenv("LATHE_BLAS");
+            n = lathe_curve_n(c);
+            if (v == NULL) {
+                v = malloc(n * sizeof *v);
+                assert_non_null(v);
+                for (size_t i = 0; i < n; i++)
+                    v[i] = (float) lathe_rng_normal(&rng);
+            }
+            lathe_rng weights = lathe_rng_new(6, 37, 1);
+            for (size_t t = 0; t < lathe_curve_n_tensors(c); t++) {
+                int64_t rows, cols;
+                lathe_curve_tensor_at(c, t, &rows, &cols);
+                float *w = malloc((size_t) (rows * cols) * sizeof *w);
+                assert_non_null(w);
+                for (int64_t i = 0; i < rows * cols; i++) /* gains near 1 */
+                    w[i] = (float) (0.15 * lathe_rng_normal(&weights) + (rows == 1));
+                lathe_curve_set_weights(c, t, w);
+                free(w);
+            }
+            for (int k = 0; k < 2; k++) {
+                result[plain][k] = malloc(n * sizeof(float));
+                assert_non_null(result[plain][k]);
+            }
+            check_ok(lathe_curve_hvp(c, v, result[plain][0], &err), err);
+            check_ok(lathe_curve_gnvp(c, v, result[plain][1], &err), err);
+            lathe_curve_free(c);
+        }
+        for (int k = 0; k < 2; k++) {
+            double difference = 0, size = 0;
+            for (size_t i = 0; i < n; i++) {
+                double a = (double) result[0][k][i], b = (double) result[1][k][i];
+                difference += (a - b) * (a - b);
+                size += b * b;
+            }
+            if (!(sqrt(difference) <= 2e-4 * sqrt(size)))
+                fail_msg("%s, product %d: differ by %.3g of %.3g", family->name, k, sqrt(difference),
+                         sqrt(size));
+            free(result[0][k]);
+            free(result[1][k]);
+        }
+        free(v);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(lanczos_numbers), cmocka_unit_test(no_ghosts),
-                                       cmocka_unit_test(trace),           cmocka_unit_test(spectra),
-                                       cmocka_unit_test(model),           cmocka_unit_test(density),
-                                       cmocka_unit_test(noise_scale),     cmocka_unit_test(gauss_newton)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(products_of_families),
+                                       cmocka_unit_test(lanczos_numbers),
+                                       cmocka_unit_test(no_ghosts),
+                                       cmocka_unit_test(trace),
+                                       cmocka_unit_test(spectra),
+                                       cmocka_unit_test(model),
+                                       cmocka_unit_test(density),
+                                       cmocka_unit_test(noise_scale),
+                                       cmocka_unit_test(gauss_newton)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

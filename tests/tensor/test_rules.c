@@ -10,6 +10,7 @@
 
 #include "lathe/tensor.h"
 #include "support/graph.h"
+#include "tensor/fused.h"
 
 typedef struct ggml_tensor T;
 typedef struct ggml_context C;
@@ -128,6 +129,8 @@ static T *make_sinks_mask(C *c, T *const *x) { /* the mask has rows to spare */
     return y;
 }
 
+static lathe_fused *fused_ops;
+
 static T *ids(C *c, int n, const int32_t *value) {
     T *t = ggml_new_tensor_1d(c, GGML_TYPE_I32, n);
     memcpy(t->data, value, (size_t) n * 4);
@@ -158,6 +161,17 @@ static T *make_ce(C *c, T *const *x) { /* second row ignored */
     ((float *) labels->data)[14] = 1.0f;
     return ggml_cross_entropy_loss(c, x[0], labels);
 }
+/* Ops of ours (tensor/fused.h). */
+UNARY(own_product, lathe_fused_product(fused_ops, c, x[0], x[1]))
+UNARY(own_swiglu, lathe_fused_swiglu(fused_ops, c, x[0], x[1]))
+UNARY(own_causal, lathe_fused_causal(fused_ops, c, x[0], x[1], x[2], 0.4f, 0))
+UNARY(own_window, lathe_fused_causal(fused_ops, c, x[0], x[1], x[2], 0.4f, 5))
+UNARY(own_ce, lathe_fused_ce(c, x[0], ids(c, 3, (int32_t[]){1, -1, 4})))
+static T *make_own_dropout(C *c, T *const *x) {
+    static lathe_dropout d = {.p = 0.4, .seed = 3, .step = 2};
+    return ggml_sqr(c, lathe_fused_dropout(&d, c, x[0], 1, 0));
+}
+
 static T *make_masked(C *c, T *const *x) {
     T *mask = ggml_new_tensor_2d(c, GGML_TYPE_F32, 4, 4);
     for (int i = 0; i < 16; i++)
@@ -234,6 +248,12 @@ static const op_case cases[] = {
     {"pool_2d avg", {{6, 4, 2, 1}}, make_pool_avg, 0},
     {"pool_2d max", {{6, 4, 2, 1}}, make_pool_max, KINKS},
     {"pool_1d", {{6, 4, 1, 1}}, make_pool_1d, 0},
+    {"own product", {{6, 3, 1, 1}, {6, 4, 1, 1}}, make_own_product, 0},
+    {"own SwiGLU", {{4, 3, 1, 1}, {4, 3, 1, 1}}, make_own_swiglu, 0},
+    {"own attention, blocks", {{4, 70, 2, 1}, {4, 70, 1, 1}, {4, 70, 1, 1}}, make_own_causal, 0},
+    {"own attention, window", {{4, 9, 4, 2}, {4, 9, 2, 2}, {4, 9, 2, 2}}, make_own_window, 0},
+    {"own cross entropy", {{5, 3, 1, 1}}, make_own_ce, 0},
+    {"own dropout", {{8, 3, 1, 1}}, make_own_dropout, 0},
     {"upscale", {{3, 2, 2, 1}}, make_upscale, 0},
     {"upscale by parts", {{3, 5, 2, 1}}, make_upscale_parts, 0},
     {"bilinear", {{4, 3, 2, 2}}, make_bilinear, 0},
@@ -598,5 +618,10 @@ int main(void) {
         cmocka_unit_test(pytorch_numbers), cmocka_unit_test(logistic_regression),
         cmocka_unit_test(refusals),        cmocka_unit_test(wrong_rules_are_seen),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    lathe_error err = {0};
+    if (lathe_fused_new(1, 128, &fused_ops, &err) != LATHE_OK)
+        return 1;
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    lathe_fused_free(fused_ops);
+    return failed;
 }
