@@ -200,14 +200,18 @@ typedef struct lathe_spec_params {
     const char *arms_file;  /**< JSON list of arms instead: name, proposer, len, verify; NULL: none */
     const char *controller; /**< hazard, ucb, fixed:ARM, ...; NULL: hazard, or fixed where length is given */
     const char *verifier;   /**< NULL: match */
-    const char *tree;       /**< of a draft model: chain, static:FILE, sequoia:N, eagle2:N,D,K; NULL: chain */
-    int32_t length;         /**< most drafted tokens a round; 0: as usual */
-    int32_t gate;           /**< 1: rounds draft only while the worst loss stays within max_loss of the time;
-                                 0: always; -1: with "auto" and where neither controller nor length is given */
-    double max_loss;        /**< 0.02 */
-    const char *reward;     /**< of bandits: tokens over the cost by the "model" (NULL) or by the clock
-                                 ("time"), or "tokens" alone */
-    const char *cache_dir;  /**< folder of the cost calibration and of stores; NULL: measured each time */
+    const char *tree; /**< of a draft model: chain, static:FILE, sequoia:N, eagle2:N,D,K, beam:W1,W2,...;
+                         NULL: chain */
+    /** a draft model scores only so many of its most frequent tokens (and those that end a text); 0: all */
+    int32_t draft_head;
+    const char *draft_counts; /**< n-gram cache of a text that says which are frequent; NULL: the first ids */
+    int32_t length;           /**< most drafted tokens a round; 0: as usual */
+    int32_t gate;          /**< 1: rounds draft only while the worst loss stays within max_loss of the time;
+                                0: always; -1: with "auto" and where neither controller nor length is given */
+    double max_loss;       /**< 0.02 */
+    const char *reward;    /**< of bandits: tokens over the cost by the "model" (NULL) or by the clock
+                                ("time"), or "tokens" alone */
+    const char *cache_dir; /**< folder of the cost calibration and of stores; NULL: measured each time */
     double cool_delta, cool_nu, typical_epsilon, typical_delta; /**< of relaxed verifiers */
     double threshold;                                           /**< of the controller of that name: 0.7 */
     int32_t std_budget;                                         /**< std: rows of its sparse cache, 1024 */

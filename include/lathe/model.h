@@ -29,6 +29,10 @@ typedef struct lathe_model_params {
     bool vocab_only; /**< tokenizer and metadata, no tensors */
     bool dequantise; /**< weights as f32 (training, curvature) */
     int32_t gelu;    /**< 0: as the file's type asks; 1: ggml's table; 2: exact (engine.md 2.16) */
+    /** [n_head_ids] rising ids: only these tokens get a logit, logit i that of head_ids[i] (a draft of a
+     * large vocabulary spends most of its time on the others). On the processor only. NULL and 0: all */
+    const int32_t *head_ids;
+    int32_t n_head_ids;
     lathe_logger logger;
     lathe_progress progress;
 } lathe_model_params;
@@ -45,6 +49,8 @@ LATHE_API void lathe_model_free(lathe_model *model);
 LATHE_API const lathe_vocab *lathe_model_vocab(const lathe_model *model);
 LATHE_API const char *lathe_model_architecture(const lathe_model *model);
 LATHE_API int32_t lathe_model_n_vocab(const lathe_model *model);
+/** Logits of a token: n_vocab, or n_head_ids where the head was trimmed. */
+LATHE_API int32_t lathe_model_n_logits(const lathe_model *model);
 LATHE_API int32_t lathe_model_n_ctx_train(const lathe_model *model);
 LATHE_API int32_t lathe_model_n_layer(const lathe_model *model);
 LATHE_API int32_t lathe_model_n_embd(const lathe_model *model);

@@ -63,8 +63,25 @@ const lathe_option lathe_options_speculation[LATHE_N_OPTIONS_SPECULATION] = {
      .kind = LATHE_OPTION_TEXT,
      .offset = AT(tree),
      .default_text = "chain",
-     .help = "of a draft model: chain, static:FILE, sequoia:N, eagle2:N,D,K; of longspec: chain, "
-             "beam:W1,W2,...",
+     .help = "of a draft model: chain, static:FILE, sequoia:N, eagle2:N,D,K, beam:W1,W2,...; of longspec: "
+             "chain, beam:W1,W2,...",
+     .hidden = true},
+    {.name = "draft-head",
+     .group = "speculation",
+     .arg = "N",
+     .kind = LATHE_OPTION_INT,
+     .offset = AT(draft_head),
+     .min = 0,
+     .max = 1 << 24,
+     .default_text = "0",
+     .help = "a draft model scores its N most frequent tokens only; 0: all",
+     .hidden = true},
+    {.name = "draft-counts",
+     .group = "speculation",
+     .arg = "FILE.lcache",
+     .kind = LATHE_OPTION_FILE,
+     .offset = AT(draft_counts),
+     .help = "n-gram cache that says which tokens are frequent; without: the first ids",
      .hidden = true},
     {.name = "reward",
      .group = "speculation",
@@ -180,11 +197,16 @@ lathe_status lathe_speculation_params(const lathe_speculation_args *args, const 
     if (args->arms && strcmp(args->spec, "auto") != 0)
         return lathe_fail(err, LATHE_ERR_ARG, "--spec %.40s beside --arms; the file has the arms already",
                           args->spec);
+    if (args->draft_counts && args->draft_head == 0)
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "--draft-counts chooses the tokens of --draft-head N; give both");
     params->proposers = args->spec;
     params->arms_file = args->arms;
     params->controller = args->controller;
     params->verifier = args->verify;
     params->tree = args->tree;
+    params->draft_head = (int32_t) args->draft_head;
+    params->draft_counts = args->draft_counts;
     params->reward = args->reward;
     params->length = (int32_t) args->length;
     params->threshold = args->threshold;

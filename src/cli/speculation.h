@@ -7,8 +7,8 @@
 #include "lathe/decode.h"
 
 typedef struct lathe_speculation_args {
-    const char *spec, *arms, *controller, *verify, *tree, *stats, *reward;
-    int64_t length, std_budget;
+    const char *spec, *arms, *controller, *verify, *tree, *stats, *reward, *draft_counts;
+    int64_t length, std_budget, draft_head;
     const char *span;
     double cool_delta, cool_nu, threshold;
     bool compare;
@@ -21,7 +21,7 @@ typedef struct lathe_speculation_verb_args {
 } lathe_speculation_verb_args;
 
 extern const lathe_option lathe_options_speculation[];
-enum { LATHE_N_OPTIONS_SPECULATION = 13 };
+enum { LATHE_N_OPTIONS_SPECULATION = 15 };
 
 void lathe_speculation_defaults(lathe_speculation_args *args);
 /* The folder of calibrations and stores: LATHE_CACHE_DIR, else lathe/ in the user's cache folder. NULL where

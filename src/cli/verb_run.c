@@ -717,8 +717,10 @@ static lathe_status with_model(const run_args *args, lathe_cli *cli, const lathe
     lathe_status st = begin_speculation(args, cli, &spec, err);
     const bool by_match = !args->spec.verify || strcmp(args->spec.verify, "match") == 0 ||
                           strcmp(args->spec.verify, "greedy") == 0;
+    /* Drafts for long texts look into the cache of one sequence. */
+    const bool long_draft = strstr(args->spec.spec, "longspec") || strstr(args->spec.spec, "std");
     /* Rows of other sequences shift what is summed with what: exact answers are made one after another. */
-    if (!st && args->prompts && args->parallel > 1 && by_match && !args->shift && !args->spec.tree &&
+    if (!st && args->prompts && args->parallel > 1 && by_match && !args->shift && !long_draft &&
         !args->shared.exact) {
         bool done = true;
         st = many_at_once(args, cli, model, &spec, seed, &done, err);

@@ -24,9 +24,14 @@ typedef struct lathe_proposer_params {
     const lathe_model *target;
     lathe_context *context; /* the target's, sequence `seq` of it; NULL: none */
     int32_t seq;
-    bool exact;            /* the session's rows are exact, so a draft's must be too */
-    const char *tree;      /* shape of drafts: chain, eagle2:N,D,K, sequoia:N, static:FILE; NULL: chain */
-    const char *cache_dir; /* folder of what is kept between runs; NULL: nothing is kept */
+    int32_t n_seq;      /* sequences that draft with one model; 0: one */
+    int32_t n_ctx;      /* positions of a sequence; 0: the context's */
+    const void *share;  /* state of the same proposer for another sequence, to share its model; NULL: none */
+    int32_t draft_head; /* a draft scores so many of its most frequent tokens; 0: all */
+    const char *draft_counts; /* n-gram cache that says which; NULL: the first ids */
+    bool exact;               /* the session's rows are exact, so a draft's must be too */
+    const char *tree;         /* shape of drafts: chain, eagle2:N,D,K, beam:W,..., sequoia:N, static:FILE */
+    const char *cache_dir;    /* folder of what is kept between runs; NULL: nothing is kept */
     lathe_logger logger;
     /* std: rows of the sparse cache, queries that choose them, the positions they are chosen from (both 0:
      * all but the last std_queries of the text), and the rule (lathe_long_params) */
@@ -51,6 +56,15 @@ typedef struct lathe_draft_request {
     void *user;
 } lathe_draft_request;
 
+/* A draft behind a text, of one of several sequences. */
+typedef struct lathe_draft_job {
+    void *state;
+    const int32_t *ids;
+    int32_t n_ids;
+    const lathe_draft_request *request;
+    lathe_token_tree *tree; /* holds the pending token */
+} lathe_draft_job;
+
 typedef struct lathe_proposer {
     const char *name, *summary;
     int32_t laws;   /* lathe_law bits of its drafts */
@@ -74,6 +88,9 @@ typedef struct lathe_proposer {
     bool slow, takes_file;
     LATHE_NODISCARD lathe_status (*propose)(void *state, const lathe_draft_request *request,
                                             lathe_token_tree *tree, lathe_error *err);
+    /* sync and propose for the states of several sequences that share a model (params.share), together; NULL:
+     * one after another. */
+    LATHE_NODISCARD lathe_status (*propose_many)(const lathe_draft_job *jobs, int32_t n, lathe_error *err);
     /* Tokens that sync would have to read before a draft behind n tokens (a prompt, above all). */
     int32_t (*behind)(void *state, int32_t n);
     int64_t (*bytes)(void *state); /* memory of its own cache; NULL: none */

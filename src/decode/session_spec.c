@@ -57,6 +57,10 @@ static lathe_status check_params(const lathe_session *session, const lathe_spec_
     if (p->length < 0 || p->length > LATHE_SPEC_DEPTH)
         return lathe_fail(err, LATHE_ERR_ARG, "drafts of %d tokens; want 0 to %d", (int) p->length,
                           (int) LATHE_SPEC_DEPTH);
+    if (p->draft_head < 0 || (p->draft_counts && p->draft_head == 0))
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "a draft's head of %d tokens; at least 1, or 0 for all, without counts",
+                          (int) p->draft_head);
     if (p->arms_file && p->length > 0)
         return lathe_fail(err, LATHE_ERR_ARG, "a length beside a file of arms, which have their own");
     if (!(p->max_loss > 0.0 && p->max_loss <= 1.0))
@@ -101,8 +105,14 @@ static bool several_lengths(const char *controller) {
     return false;
 }
 
+/* Shapes that keep the likeliest of the draft's tokens: those are no draws from its law, whatever the
+ * verifier could test. */
+static bool keeps_likeliest(const char *tree) {
+    return tree && (strncmp(tree, "eagle2", 6) == 0 || strncmp(tree, "beam", 4) == 0);
+}
+
 static lathe_status open_sources(lathe_spec *s, const lathe_session *session, const lathe_spec_params *p,
-                                 lathe_error *err) {
+                                 const lathe_spec_lanes *lanes, lathe_error *err) {
     lathe_proposer_params params = lathe_proposer_params_default();
     params.n_vocab = lathe_model_n_vocab(session->model);
     params.target = session->model;
@@ -114,29 +124,30 @@ static lathe_status open_sources(lathe_spec *s, const lathe_session *session, co
     params.std_budget = p->std_budget;
     params.span_begin = p->span_begin;
     params.span_end = p->span_end;
+    params.draft_head = p->draft_head;
+    params.draft_counts = p->draft_counts;
+    params.seq = session->seq;
+    params.n_ctx = session->host ? session->n_ctx : 0;
+    params.n_seq = lanes ? lanes->n : 1;
     bool shaped = false;
     for (int32_t i = 0; i < s->set.n_sources; i++) {
         lathe_spec_source *source = &s->source[i];
+        params.share = lanes && lanes->first ? lanes->first->source[i].state : NULL;
         lathe_status status = lathe_spec_source_open(s->set.source[i], &params, source, err);
         if (status)
             return status;
         const int32_t laws = source->proposer->laws;
-        const bool drawn = (laws & LATHE_LAW_SAMPLED) && (s->verifier->laws & LATHE_LAW_SAMPLED) &&
-                           !s->verifier->same_text && s->verifier != &lathe_verifier_typical;
-        source->law = drawn ? LATHE_LAW_SAMPLED : LATHE_LAW_POINT;
         source->trust = source->proposer->slow || !(session->params.sampler.temp > 0.0) ? 1.0 : 0.5;
         const bool is_shaped =
             source->proposer->slow && source->proposer->trees && p->tree && strcmp(p->tree, "chain") != 0;
+        const bool drawn = (laws & LATHE_LAW_SAMPLED) && (s->verifier->laws & LATHE_LAW_SAMPLED) &&
+                           !s->verifier->same_text && s->verifier != &lathe_verifier_typical &&
+                           !(is_shaped && keeps_likeliest(p->tree));
+        source->law = drawn ? LATHE_LAW_SAMPLED : LATHE_LAW_POINT;
         const bool tree = source->proposer->slow ? is_shaped : source->proposer->trees;
         shaped = shaped || is_shaped;
         status = lathe_verifier_check(s->verifier, source->law, tree, &s->options,
                                       session->params.sampler.temp, err);
-        if (!status && drawn && is_shaped && strncmp(p->tree, "eagle2", 6) == 0)
-            status = lathe_fail(
-                err, LATHE_ERR_ARG,
-                "an eagle2 tree keeps the likeliest of its tokens, and '%s' tests drawn ones: its output "
-                "would leave the target's law; use match, or a static or sequoia tree",
-                s->verifier->name);
         if (status)
             return err ? lathe_fail_within(err, "proposer %s", s->set.source[i]) : status;
         for (int32_t a = 1; a < s->set.n_arms; a++) {
@@ -191,12 +202,12 @@ static lathe_status make_arrays(lathe_spec *s, int32_t n_vocab, lathe_error *err
 }
 
 static lathe_status fill(lathe_spec *s, const lathe_session *session, const lathe_spec_params *p,
-                         lathe_error *err) {
+                         const lathe_spec_lanes *lanes, lathe_error *err) {
     int32_t fixed_arm = 1;
     s->params = *p;
     s->params.proposers = s->params.arms_file = s->params.controller = s->params.verifier = s->params.tree =
         NULL;
-    s->params.cache_dir = NULL;
+    s->params.cache_dir = s->params.draft_counts = NULL;
     s->params.reward = p->reward ? (strcmp(p->reward, "time") == 0 ? "time" : "model") : NULL;
     if (p->cache_dir && !(s->cache_dir = strdup(p->cache_dir)))
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for speculation");
@@ -220,7 +231,7 @@ static lathe_status fill(lathe_spec *s, const lathe_session *session, const lath
                                   : is_fixed    ? "fixed"
                                                 : "hazard",
                                   &fixed_arm, err)) ||
-        (status = open_sources(s, session, p, err)))
+        (status = open_sources(s, session, p, lanes, err)))
         return status;
     s->use_gate = p->gate > 0 || (p->gate < 0 && (s->set.automatic || (!p->controller && !is_fixed)));
     lathe_gate_init(&s->gate, p->max_loss);
@@ -234,6 +245,11 @@ static lathe_status fill(lathe_spec *s, const lathe_session *session, const lath
 }
 
 lathe_status lathe_session_spec(lathe_session *session, const lathe_spec_params *params, lathe_error *err) {
+    return lathe_session_spec_beside(session, params, NULL, err);
+}
+
+lathe_status lathe_session_spec_beside(lathe_session *session, const lathe_spec_params *params,
+                                       const lathe_spec_lanes *lanes, lathe_error *err) {
     const lathe_spec_params p = params ? *params : lathe_spec_params_default();
     lathe_status status = check_params(session, &p, err);
     if (status)
@@ -241,7 +257,7 @@ lathe_status lathe_session_spec(lathe_session *session, const lathe_spec_params 
     lathe_spec *s = calloc(1, sizeof *s);
     if (!s)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for speculation");
-    status = fill(s, session, &p, err);
+    status = fill(s, session, &p, lanes, err);
     if (status) {
         lathe_spec_free(s);
         return status;

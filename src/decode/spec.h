@@ -69,6 +69,16 @@ typedef struct lathe_spec {
     lathe_spec_source *at_work;
 } lathe_spec;
 
+/* Several sequences of one context speculate beside each other: models that draft are shared. */
+typedef struct lathe_spec_lanes {
+    const lathe_spec *first; /* of the lane that was opened first; NULL: this is it */
+    int32_t n;
+} lathe_spec_lanes;
+/* lathe_session_spec for one of several lanes; NULL: alone. */
+LATHE_NODISCARD lathe_status lathe_session_spec_beside(lathe_session *session,
+                                                       const lathe_spec_params *params,
+                                                       const lathe_spec_lanes *lanes, lathe_error *err);
+
 /* "auto", "lookup+draft:FILE", ...; length 0: the usual ones. several: arms of several lengths for a slow
  * source, as bandits want them. */
 LATHE_NODISCARD lathe_status lathe_spec_parse(const char *text, int32_t length, bool several,
@@ -84,6 +94,9 @@ void lathe_spec_set_free(lathe_spec_choice_set *set);
  */
 LATHE_NODISCARD lathe_status lathe_spec_follow(lathe_spec *s, lathe_session *session,
                                                const lathe_token_tree *tree, int32_t first, lathe_error *err);
+/* Shows the rows of a verified batch, those of the tree from row `first` on, to the sources that learn. */
+void lathe_spec_learn_rows(lathe_spec *s, const lathe_session *session, const lathe_token_tree *tree,
+                           int32_t first);
 LATHE_NODISCARD lathe_status lathe_spec_reserve(lathe_spec *s, size_t n, lathe_error *err);
 void lathe_spec_count(lathe_spec *s, int32_t arm, const lathe_token_tree *tree, double cost);
 void lathe_spec_reprice(lathe_spec *s);

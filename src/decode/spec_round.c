@@ -383,7 +383,8 @@ static void top_of(const float *logits, int32_t n, int32_t *ids) {
 }
 
 /* The rows of this round for the sources that have a use for them; the accepted path comes last and wins. */
-static void learn_rows(lathe_spec *s, const lathe_session *session, const lathe_token_tree *tree) {
+void lathe_spec_learn_rows(lathe_spec *s, const lathe_session *session, const lathe_token_tree *tree,
+                           int32_t first) {
     bool wanted = false;
     for (int32_t i = 0; i < s->set.n_sources; i++)
         wanted = wanted || (s->source[i].learns && s->source[i].asleep == 0);
@@ -394,7 +395,7 @@ static void learn_rows(lathe_spec *s, const lathe_session *session, const lathe_
     int32_t rows = 0;
     for (int32_t i = 0; i < n; i++, rows++) {
         s->top_token[rows] = tree->token[i];
-        top_of(lathe_context_logits(session->context, i), n_vocab, s->top + (size_t) rows * TOP_K);
+        top_of(lathe_context_logits(session->context, first + i), n_vocab, s->top + (size_t) rows * TOP_K);
     }
     for (int32_t k = 0; k < s->verdict.n_accepted && n > 1; k++, rows++) {
         const int32_t i = s->verdict.path[k];
@@ -536,7 +537,7 @@ lathe_status lathe_spec_take(void *state, lathe_session *session, int32_t *out, 
         return status;
     const double t3 = lathe_now();
     if (s->learns && !plan.refused)
-        learn_rows(s, session, tree);
+        lathe_spec_learn_rows(s, session, tree, 0);
     if (tree->n_nodes > 1 && (status = commit(s, session, chain, n_past, err)))
         return status;
     const bool drafted = source != NULL; /* also where nothing came of it: its time was spent */

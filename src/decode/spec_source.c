@@ -82,6 +82,17 @@ void lathe_spec_source_trim(lathe_spec_source *source, int32_t n) {
     lathe_token_tree_select(tree, keep);
 }
 
+void lathe_spec_source_pick(const lathe_spec_source *source, int32_t n, lathe_token_tree *out) {
+    const lathe_token_tree *tree = &source->tree;
+    uint8_t keep[LATHE_TREE_NODES_MAX];
+    int32_t made[LATHE_TREE_NODES_MAX] = {0};
+    lathe_token_tree_rerank(source->value, tree->depth, tree->n_nodes, n, keep);
+    lathe_token_tree_start(out, tree->token[0]);
+    for (int32_t i = 1; i < tree->n_nodes; i++)
+        if (keep[i])
+            made[i] = lathe_token_tree_add(out, made[tree->parent[i]], tree->token[i], tree->prob[i]);
+}
+
 int32_t lathe_spec_source_judge(lathe_spec_source *source, const int32_t *emitted, int32_t n) {
     const lathe_token_tree *tree = &source->tree;
     int32_t node = 0, had = 0;

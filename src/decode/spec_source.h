@@ -41,6 +41,9 @@ double lathe_spec_source_estimate(const lathe_spec_source *source, double prob);
 int32_t lathe_spec_source_values(lathe_spec_source *source, double *A, int32_t most);
 /* Keeps the n drafted nodes of largest value. */
 void lathe_spec_source_trim(lathe_spec_source *source, int32_t n);
+/* The same into another tree (POINT nodes, room for n and the root), so that the whole draft can still be
+ * judged. */
+void lathe_spec_source_pick(const lathe_spec_source *source, int32_t n, lathe_token_tree *out);
 /* Compares the last draft with the tokens that were committed behind it; returns how many of them it had. */
 int32_t lathe_spec_source_judge(lathe_spec_source *source, const int32_t *emitted, int32_t n);
 

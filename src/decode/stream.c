@@ -1,57 +1,32 @@
 /* stream.c - many prompts, several sequences in one verify batch.
  *
- * Each lane is a guest session with sources of its own. In every round each lane offers a chain, the slots of
- * all lanes compete for rows by their probability of being accepted (slots.h), one forward pass computes
- * them, and each lane's sampler follows its own chain. The gate watches the batch as a whole: a round without
- * drafts is what it prices, in units of such a round. */
+ * Each lane is a guest session with sources of its own. In every round each lane offers a draft
+ * (stream_draft.c), the slots of all lanes compete for rows by their probability of being accepted (slots.h),
+ * one forward pass computes them, and each lane's sampler follows its own draft. The gate watches the batch
+ * as a whole: a round without drafts is what it prices, in units of such a round. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/machine.h"
 #include "decode/slots.h"
-#include "decode/spec_round.h"
-
-enum { LANES_MAX = 64, DRAFT_MAX = 16, SLOW_DRAFT = 4 };
-
-typedef struct lane {
-    lathe_session *session;
-    lathe_spec *spec; /* NULL: no speculation */
-    bool busy;
-    size_t index;
-    double began;
-    lathe_spec_source *source; /* of this round's draft; NULL: none */
-    int32_t arm, n_drafts, admitted, first, n_past;
-} lane;
-
-typedef struct stream {
-    lathe_session *host;
-    lathe_stream_params *params;
-    const lathe_stream_prompt *prompts;
-    size_t n_prompts, next;
-    lane *lanes;
-    int32_t n_lanes, n_busy;
-    lathe_gate *gates; /* [n_lanes + 1], by the number of busy lanes: each number has its own price */
-    bool use_gate;
-    lathe_spec_cost cost;
-    double tokens, costs;
-    double *A; /* [n_lanes][DRAFT_MAX] */
-    int32_t *n_drafts, *admitted, *batch_tokens, *batch_seq;
-    uint8_t *want;
-    lathe_token_tree root;
-} stream;
+#include "decode/stream.h"
 
 /* --- Lanes --------------------------------------------------------------------------------------- */
 
-static lathe_status open_lane(stream *t, int32_t i, lathe_error *err) {
-    lane *l = &t->lanes[i];
+static lathe_status open_lane(lathe_stream *t, int32_t i, lathe_error *err) {
+    lathe_lane *l = &t->lanes[i];
     lathe_session_params params = *t->params->answer;
     lathe_status status = lathe_session_guest(t->host, i, t->params->n_ctx, &params, &l->session, err);
+    if (!status)
+        status =
+            lathe_token_tree_init(&l->tree, LATHE_LANE_DRAFTS + 1, lathe_model_n_vocab(t->host->model), err);
     if (!status && t->params->spec) {
         lathe_spec_params spec = *t->params->spec;
         spec.gate = 0;
         spec.on_round = NULL;
-        status = lathe_session_spec(l->session, &spec, err);
+        const lathe_spec_lanes lanes = {.first = i > 0 ? t->lanes[0].spec : NULL, .n = t->n_lanes};
+        status = lathe_session_spec_beside(l->session, &spec, &lanes, err);
         if (!status)
             l->spec = l->session->step.state;
         if (l->spec)
@@ -66,7 +41,7 @@ static lathe_status open_lane(stream *t, int32_t i, lathe_error *err) {
     return status;
 }
 
-static lathe_status admit_prompt(stream *t, lane *l, lathe_error *err) {
+static lathe_status admit_prompt(lathe_stream *t, lathe_lane *l, lathe_error *err) {
     const lathe_stream_prompt *prompt = &t->prompts[t->next];
     lathe_sampler_params sampler = t->params->answer->sampler;
     sampler.seed = prompt->seed;
@@ -87,7 +62,7 @@ static lathe_status admit_prompt(stream *t, lane *l, lathe_error *err) {
     return LATHE_OK;
 }
 
-static lathe_status finish(stream *t, lane *l, lathe_error *err) {
+static lathe_status finish(lathe_stream *t, lathe_lane *l, lathe_error *err) {
     l->session->stats.decode_s = lathe_now() - l->began;
     const lathe_status status = lathe_session_end(l->session, err);
     l->busy = false;
@@ -101,82 +76,17 @@ static lathe_status finish(stream *t, lane *l, lathe_error *err) {
 
 /* --- A round ------------------------------------------------------------------------------------- */
 
-typedef struct stop_rule {
-    lathe_spec_source *source;
-    double survival, least;
-} stop_rule;
-
-static bool goes_on(void *user, int32_t depth, double prob) {
-    stop_rule *r = user;
-    (void) depth;
-    r->survival *= lathe_spec_source_estimate(r->source, prob);
-    return r->survival > r->least;
-}
-
-/* The lane's most promising chain into its source's tree; A of its nodes. */
-static lathe_status draft_lane(lane *l, int32_t room, double *A, lathe_error *err) {
-    lathe_spec *s = l->spec;
-    lathe_session *session = l->session;
-    double best = 0.0;
-    l->source = NULL;
-    l->n_drafts = 0;
-    for (int32_t i = 0; i < s->set.n_sources; i++) {
-        lathe_spec_source *source = &s->source[i];
-        source->drafted = false;
-        if (source->proposer->trees && !source->proposer->slow)
-            continue; /* a batch holds chains */
-        if (source->proposer->slow && best > 1.0)
-            continue; /* a free draft does */
-        double local[DRAFT_MAX], expected = 0.0;
-        int32_t most = source->length < room ? source->length : room;
-        most = most < (source->proposer->slow ? SLOW_DRAFT : DRAFT_MAX) ? most
-               : source->proposer->slow                                 ? SLOW_DRAFT
-                                                                        : DRAFT_MAX;
-        if (most < 1)
-            continue;
-        lathe_status status =
-            source->proposer->sync(source->state, session->ids, (int32_t) session->n_ids, err);
-        if (status)
-            return status;
-        lathe_token_tree_start(&source->tree, session->ids[session->n_ids - 1]);
-        if (source->proposer->slow) {
-            stop_rule rule = {.source = source, .survival = 1.0, .least = 0.2};
-            const lathe_draft_request request = {.n_max = most,
-                                                 .law = LATHE_LAW_POINT,
-                                                 .chance = &s->chance,
-                                                 .sampler = session->sampler,
-                                                 .more = goes_on,
-                                                 .user = &rule};
-            if ((status = source->proposer->propose(source->state, &request, &source->tree, err)))
-                return status;
-        } else {
-            source->proposer->draft(source->state, most, &source->tree);
-        }
-        lathe_token_tree_cut(&source->tree, most, most);
-        source->drafted = true;
-        const int32_t n = lathe_spec_source_values(source, local, most);
-        for (int32_t k = 0; k < n; k++)
-            expected += local[k];
-        if (n > 0 && expected > best) {
-            best = expected;
-            l->source = source;
-            l->n_drafts = n;
-            memcpy(A, local, (size_t) n * sizeof *A);
-            for (int32_t a = 1; a < s->set.n_arms; a++)
-                if (s->set.arm[a].source == i)
-                    l->arm = a;
-        }
-    }
-    return LATHE_OK;
-}
-
 /* Drafts of all busy lanes, and how many of each are computed. */
-static lathe_status plan(stream *t, lathe_error *err) {
+static lathe_status plan(lathe_stream *t, lathe_error *err) {
     double most = INFINITY;
     int32_t n = 0;
     lathe_gate *gate = &t->gates[t->n_busy];
-    for (int32_t i = 0; i < t->n_lanes; i++)
-        t->lanes[i].source = NULL;
+    for (int32_t i = 0; i < t->n_lanes; i++) {
+        lathe_lane *l = &t->lanes[i];
+        l->source = NULL;
+        if (l->busy)
+            lathe_token_tree_start(&l->tree, l->session->ids[l->session->n_ids - 1]);
+    }
     if (!t->params->spec)
         return LATHE_OK;
     if (t->use_gate) {
@@ -191,83 +101,101 @@ static lathe_status plan(stream *t, lathe_error *err) {
         gate->refused++;
         return LATHE_OK;
     }
-    for (int32_t i = 0; i < t->n_lanes; i++) {
-        lane *l = &t->lanes[i];
-        if (!l->busy)
-            continue;
-        const int32_t n_predict = l->session->params.n_predict;
-        int32_t room = t->params->n_ctx - lathe_context_n_past(t->host->context, l->session->seq) - 1;
-        if (n_predict >= 0 && n_predict - (int32_t) l->session->n_generated - 1 < room)
-            room = n_predict - (int32_t) l->session->n_generated - 1;
-        const lathe_status status = draft_lane(l, room, t->A + (size_t) n * DRAFT_MAX, err);
-        if (status)
-            return status;
-        t->n_drafts[n++] = l->source ? l->n_drafts : 0;
-    }
+    const lathe_status status = lathe_stream_draft(t, err);
+    if (status)
+        return status;
+    for (int32_t i = 0; i < t->n_lanes; i++)
+        if (t->lanes[i].busy)
+            t->n_drafts[n++] = t->lanes[i].source ? t->lanes[i].n_drafts : 0;
     const double latency = t->params->latency < most ? t->params->latency : most;
-    const double rho = t->costs > 0.0 ? t->tokens / t->costs : 1.0;
-    if (lathe_slots_admit(t->A, t->n_drafts, n, DRAFT_MAX, rho, latency,
+    /* A fixed arm drafts whether it pays or not; only what the others would wait for it limits it. */
+    const bool fixed = t->lanes[0].spec->controller == &lathe_controller_fixed;
+    const double rho = fixed ? 0.0 : t->costs > 0.0 ? t->tokens / t->costs : 1.0;
+    if (lathe_slots_admit(t->A, t->n_drafts, n, LATHE_LANE_DRAFTS, rho, latency,
                           lathe_context_n_batch(t->host->context), &t->cost.model, t->admitted) < 0)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for the slots of a batch");
     for (int32_t i = 0, k = 0; i < t->n_lanes; i++)
         if (t->lanes[i].busy && t->lanes[i].source)
-            lathe_spec_source_trim(t->lanes[i].source, t->admitted[k++]);
+            lathe_spec_source_pick(t->lanes[i].source, t->admitted[k++], &t->lanes[i].tree);
         else
             k += t->lanes[i].busy;
     return LATHE_OK;
 }
 
-static const lathe_token_tree *tree_of(const stream *t, const lane *l) {
-    return l->source && l->source->tree.n_nodes > 1 ? &l->source->tree : &t->root;
-}
-
-static int32_t fill_batch(stream *t) {
+/* The trees of all busy lanes one behind the other; how many rows. */
+static int32_t fill_batch(lathe_stream *t) {
     int32_t n = 0;
+    t->has_tree = false;
     for (int32_t i = 0; i < t->n_lanes; i++) {
-        lane *l = &t->lanes[i];
+        lathe_lane *l = &t->lanes[i];
         if (!l->busy)
             continue;
+        const lathe_token_tree *tree = &l->tree;
+        t->has_tree = t->has_tree || !lathe_token_tree_is_chain(tree);
         l->first = n;
         l->n_past = lathe_context_n_past(t->host->context, l->session->seq);
-        t->batch_tokens[n] = l->session->ids[l->session->n_ids - 1];
-        t->batch_seq[n++] = l->session->seq;
-        const lathe_token_tree *tree = tree_of(t, l);
-        for (int32_t k = 1; k < tree->n_nodes; k++) {
+        for (int32_t k = 0; k < tree->n_nodes; k++, n++) {
             t->batch_tokens[n] = tree->token[k];
-            t->batch_seq[n++] = l->session->seq;
+            t->batch_seq[n] = l->session->seq;
+            t->batch_parent[n] = k > 0 ? l->first + tree->parent[k] : -1;
         }
     }
     return n;
 }
 
-/* What the lane's sampler keeps, taken into its text; its cache rolled back. */
-static lathe_status settle(stream *t, lane *l, double cost, int32_t *emitted, lathe_error *err) {
-    static const lathe_verdict nothing = {0};
+static lathe_verdict *verdict_of(lathe_lane *l) {
+    return l->spec ? &l->spec->verdict : &l->plain;
+}
+
+/* What the lane's sampler keeps. */
+static lathe_status judge(lathe_lane *l, lathe_error *err) {
     lathe_session *session = l->session;
-    lathe_verdict plain = nothing, *verdict = l->spec ? &l->spec->verdict : &plain;
-    const lathe_token_tree *tree = tree_of(t, l);
-    lathe_status status;
     if (l->spec) {
         l->spec->round_began = session->n_ids;
-        status = lathe_spec_reserve(l->spec, session->n_ids + DRAFT_MAX + 1, err);
-        if (!status)
-            status = lathe_spec_follow(l->spec, session, tree, l->first, err);
-    } else {
-        int32_t id = 0;
-        status = lathe_sampler_draw(session->sampler, lathe_context_logits(session->context, l->first),
-                                    session->ids, session->n_ids, &id, err);
-        lathe_verdict_end(verdict, id);
+        const lathe_status status = lathe_spec_reserve(l->spec, session->n_ids + LATHE_LANE_DRAFTS + 1, err);
+        return status ? status : lathe_spec_follow(l->spec, session, &l->tree, l->first, err);
     }
-    if (!status)
-        status =
-            lathe_context_rollback(session->context, session->seq, l->n_past + 1 + verdict->n_accepted, err);
-    if (status)
-        return status;
+    int32_t id = 0;
+    const lathe_status status =
+        lathe_sampler_draw(session->sampler, lathe_context_logits(session->context, l->first), session->ids,
+                           session->n_ids, &id, err);
+    memset(&l->plain, 0, sizeof l->plain);
+    lathe_verdict_end(&l->plain, id);
+    return status;
+}
+
+/* Leaves in the cache the pending token and the kept path of every lane. */
+static lathe_status commit(lathe_stream *t, lathe_error *err) {
+    lathe_status status = LATHE_OK;
+    int32_t n = 0;
+    for (int32_t i = 0; !status && i < t->n_lanes; i++) {
+        lathe_lane *l = &t->lanes[i];
+        if (!l->busy)
+            continue;
+        const lathe_verdict *v = verdict_of(l);
+        if (!t->has_tree)
+            status =
+                lathe_context_rollback(t->host->context, l->session->seq, l->n_past + 1 + v->n_accepted, err);
+        t->path[n++] = l->first;
+        for (int32_t k = 0; k < v->n_accepted; k++)
+            t->path[n++] = l->first + v->path[k];
+    }
+    return status || !t->has_tree ? status : lathe_context_keep_path(t->host->context, t->path, n, err);
+}
+
+/* The lane's kept tokens into its text, and what its sources learn from them. */
+static lathe_status settle(lathe_stream *t, lathe_lane *l, double cost, int32_t *emitted, lathe_error *err) {
+    lathe_session *session = l->session;
+    const lathe_verdict *verdict = verdict_of(l);
+    const lathe_token_tree *tree = &l->tree;
+    lathe_status status = LATHE_OK;
     if (l->spec) {
         lathe_spec_count(l->spec, l->arm, tree, cost);
         for (int32_t i = 0; i < l->spec->set.n_sources; i++)
             if (l->spec->source[i].drafted)
                 (void) lathe_spec_source_judge(&l->spec->source[i], verdict->emitted, verdict->n_emitted);
+        if (l->spec->learns)
+            lathe_spec_learn_rows(l->spec, session, tree, l->first);
         t->params->drafted += tree->n_nodes - 1;
         t->params->accepted += verdict->n_accepted;
     }
@@ -280,20 +208,28 @@ static lathe_status settle(stream *t, lane *l, double cost, int32_t *emitted, la
     return status;
 }
 
-static lathe_status take_round(stream *t, lathe_error *err) {
+static lathe_status take_round(lathe_stream *t, lathe_error *err) {
     const double t0 = lathe_now();
     const int32_t n_busy = t->n_busy;
     lathe_status status = plan(t, err);
     if (status)
         return status;
     const int32_t n = fill_batch(t);
-    const lathe_batch batch = {
-        .tokens = t->batch_tokens, .seq = t->batch_seq, .want = t->want, .n_tokens = n};
+    const lathe_batch batch = {.tokens = t->batch_tokens,
+                               .seq = t->batch_seq,
+                               .parent = t->has_tree ? t->batch_parent : NULL,
+                               .want = t->want,
+                               .n_tokens = n};
     const double t1 = lathe_now();
     if ((status = lathe_context_decode(t->host->context, &batch, err)))
         return status;
     const double v = lathe_cost_verify(&t->cost.model, n);
     int32_t emitted = 0;
+    for (int32_t i = 0; !status && i < t->n_lanes; i++)
+        if (t->lanes[i].busy)
+            status = judge(&t->lanes[i], err);
+    if (!status)
+        status = commit(t, err);
     for (int32_t i = 0; !status && i < t->n_lanes; i++)
         if (t->lanes[i].busy)
             status = settle(t, &t->lanes[i], v / n_busy, &emitted, err);
@@ -315,11 +251,12 @@ static lathe_status take_round(stream *t, lathe_error *err) {
 
 /* --- The whole ----------------------------------------------------------------------------------- */
 
-static void free_stream(stream *t) {
-    for (int32_t i = 0; t->lanes && i < t->n_lanes; i++)
+static void free_stream(lathe_stream *t) {
+    for (int32_t i = 0; t->lanes && i < t->n_lanes; i++) {
         lathe_session_free(t->lanes[i].session);
+        lathe_token_tree_free(&t->lanes[i].tree);
+    }
     lathe_spec_cost_close(&t->cost);
-    lathe_token_tree_free(&t->root);
     free(t->lanes);
     free(t->gates);
     free(t->A);
@@ -327,29 +264,32 @@ static void free_stream(stream *t) {
     free(t->admitted);
     free(t->batch_tokens);
     free(t->batch_seq);
+    free(t->batch_parent);
+    free(t->path);
+    lathe_stream_draft_close(t);
     free(t->want);
 }
 
-static lathe_status open_stream(stream *t, lathe_error *err) {
-    const size_t n = (size_t) t->n_lanes, rows = n * (DRAFT_MAX + 1);
+static lathe_status open_stream(lathe_stream *t, lathe_error *err) {
+    const size_t n = (size_t) t->n_lanes, rows = n * (LATHE_LANE_DRAFTS + 1);
     const lathe_spec_params *spec = t->params->spec;
     t->lanes = calloc(n, sizeof *t->lanes);
     t->gates = calloc(n + 1, sizeof *t->gates);
-    t->A = calloc(n * DRAFT_MAX, sizeof *t->A);
+    t->A = calloc(n * LATHE_LANE_DRAFTS, sizeof *t->A);
     t->n_drafts = calloc(n, sizeof *t->n_drafts);
     t->admitted = calloc(n, sizeof *t->admitted);
     t->batch_tokens = calloc(rows, sizeof *t->batch_tokens);
     t->batch_seq = calloc(rows, sizeof *t->batch_seq);
+    t->batch_parent = calloc(rows, sizeof *t->batch_parent);
+    t->path = calloc(rows, sizeof *t->path);
     t->want = malloc(rows);
     if (!t->lanes || !t->gates || !t->A || !t->n_drafts || !t->admitted || !t->batch_tokens ||
-        !t->batch_seq || !t->want)
+        !t->batch_seq || !t->batch_parent || !t->path || !t->want)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %zu sequences", n);
     memset(t->want, 1, rows);
     for (size_t i = 0; i <= n; i++)
         lathe_gate_init(&t->gates[i], spec ? spec->max_loss : 0.02);
-    lathe_status status = lathe_token_tree_init(&t->root, 1, lathe_model_n_vocab(t->host->model), err);
-    if (!status)
-        lathe_token_tree_start(&t->root, 0);
+    lathe_status status = lathe_stream_draft_open(t, err);
     for (int32_t i = 0; !status && i < t->n_lanes; i++)
         status = open_lane(t, i, err);
     lathe_spec_cost_assume(&t->cost);
@@ -368,14 +308,15 @@ lathe_status lathe_session_stream(lathe_session *host, lathe_stream_params *para
     if (params->struct_size != sizeof *params || !params->answer)
         return lathe_fail(err, LATHE_ERR_ARG,
                           "lathe_stream_params is of another version of the library, or names no answer");
-    if (params->n_parallel < 1 || params->n_parallel > LANES_MAX || params->n_ctx < 1 ||
-        params->n_parallel * (DRAFT_MAX + 1) > lathe_context_n_batch(host->context))
-        return lathe_fail(
-            err, LATHE_ERR_ARG, "%d sequences of %d tokens at once; 1 to %d, and %d rows of a batch each",
-            (int) params->n_parallel, (int) params->n_ctx, (int) LANES_MAX, (int) DRAFT_MAX + 1);
+    if (params->n_parallel < 1 || params->n_parallel > LATHE_LANES_MAX || params->n_ctx < 1 ||
+        params->n_parallel * (LATHE_LANE_DRAFTS + 1) > lathe_context_n_batch(host->context))
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "%d sequences of %d tokens at once; 1 to %d, and %d rows of a batch each",
+                          (int) params->n_parallel, (int) params->n_ctx, (int) LATHE_LANES_MAX,
+                          (int) LATHE_LANE_DRAFTS + 1);
     if (params->answer->shift)
         return lathe_fail(err, LATHE_ERR_UNSUPPORTED, "sequences of a batch cannot shift; use --parallel 1");
-    stream t = {.host = host, .params = params, .prompts = prompts, .n_prompts = n};
+    lathe_stream t = {.host = host, .params = params, .prompts = prompts, .n_prompts = n};
     t.n_lanes = (size_t) params->n_parallel < n ? params->n_parallel : (int32_t) n;
     t.tokens = t.costs = 1.0;
     params->rounds = params->rows = params->tokens = params->drafted = params->accepted = 0;

@@ -79,6 +79,13 @@ static lathe_status eagle2(const char *text, lathe_tree_shape *shape, lathe_erro
     return LATHE_OK;
 }
 
+static lathe_status beam(const char *text, lathe_tree_shape *shape, lathe_error *err) {
+    const lathe_status status = lathe_beam_parse(text, &shape->beam, err);
+    shape->kind = LATHE_SHAPE_BEAM;
+    shape->n_nodes = shape->beam.n_nodes;
+    return status;
+}
+
 static lathe_status from_list(const json_t *list, const char *path, lathe_tree_shape *shape,
                               lathe_error *err) {
     const size_t n = json_array_size(list);
@@ -123,12 +130,15 @@ lathe_status lathe_tree_shape_parse(const char *text, lathe_tree_shape *shape, l
         status = eagle2("", shape, err);
     else if (strncmp(text, "eagle2:", 7) == 0)
         status = eagle2(text + 7, shape, err);
+    else if (strncmp(text, "beam:", 5) == 0)
+        status = beam(text, shape, err);
     else if (strncmp(text, "static:", 7) == 0 && text[7])
         status = from_file(text + 7, shape, err);
     else
-        status =
-            lathe_fail(err, LATHE_ERR_ARG,
-                       "no tree '%.60s'; there are chain, static:FILE, sequoia:N and eagle2:N,D,K", text);
+        status = lathe_fail(
+            err, LATHE_ERR_ARG,
+            "no tree '%.60s'; there are chain, static:FILE, sequoia:N, eagle2:N,D,K and beam:W1,W2,...",
+            text);
     if (status)
         lathe_tree_shape_free(shape);
     return status;

@@ -414,7 +414,7 @@ static lathe_status run_piece(lathe_context *c, const lathe_batch *b, int32_t fi
     if (status == LATHE_OK)
         status = lathe_context_compute(c, g, err);
     if (status == LATHE_OK && n_real > 0) {
-        size_t n_vocab = (size_t) c->model->desc.n_vocab;
+        size_t n_vocab = (size_t) lathe_model_n_logits(c->model);
         float *out = c->logits + (size_t) c->n_logits * n_vocab;
         ggml_backend_tensor_get(g->logits, out, 0, (size_t) n_real * n_vocab * sizeof(float));
         if (has_bad_value(out, (size_t) n_real * n_vocab)) {
@@ -448,7 +448,7 @@ static lathe_status plan_logits(lathe_context *c, const lathe_batch *b, lathe_er
         c->logit_row[i] = want ? n++ : -1;
     }
     if ((size_t) n > c->max_logits) {
-        size_t n_bytes, row = (size_t) c->model->desc.n_vocab * sizeof(float);
+        size_t n_bytes, row = (size_t) lathe_model_n_logits(c->model) * sizeof(float);
         int64_t available = lathe_memory_available();
         if (!lathe_size_mul((size_t) n, row, &n_bytes) || (available > 0 && n_bytes > (size_t) available))
             return lathe_fail(err, LATHE_ERR_MEMORY, "logits of %d tokens do not fit in memory", n);
@@ -498,7 +498,7 @@ lathe_status lathe_context_decode(lathe_context *c, const lathe_batch *b, lathe_
 }
 
 const float *lathe_context_logits(const lathe_context *c, int32_t i) {
-    size_t n_vocab = (size_t) c->model->desc.n_vocab;
+    size_t n_vocab = (size_t) lathe_model_n_logits(c->model);
     if (i == -1)
         return c->n_logits > 0 ? c->logits + (size_t) (c->n_logits - 1) * n_vocab : NULL;
     if (i < 0 || i >= c->n_last || c->logit_row[i] < 0)

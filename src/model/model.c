@@ -4,6 +4,7 @@
 
 #include "lathe/model.h"
 #include "model/model_impl.h"
+#include "model/trim_head.h"
 #include "model/vocab.h"
 
 /* --- Fingerprint --------------------------------------------------------------------------------- */
@@ -143,12 +144,17 @@ static lathe_gelu_kind choose_gelu(const lathe_model_params *p, const lathe_gguf
 }
 
 /* Whether ggml multiplies by an unquantised matrix (what is packed has an `extra`). */
-static bool has_float_matrix(const lathe_weight_store *store) {
+static bool is_float_matrix(const struct ggml_tensor *t) {
+    return ggml_n_dims(t) > 1 && !ggml_is_quantized(t->type) && t->extra == NULL;
+}
+
+static bool has_float_matrix(const lathe_model *m) {
+    const lathe_weight_store *store = &m->weights;
     for (struct ggml_tensor *t = ggml_get_first_tensor(store->ctx); t != NULL;
          t = ggml_get_next_tensor(store->ctx, t))
-        if (ggml_n_dims(t) > 1 && !ggml_is_quantized(t->type) && t->extra == NULL)
+        if (t != m->head.whole && is_float_matrix(t))
             return true;
-    return false;
+    return m->head.ctx != NULL && is_float_matrix(store->by_role.output);
 }
 
 static lathe_status load_vocab(lathe_model *m, lathe_error *err) {
@@ -177,15 +183,17 @@ static lathe_status pack_weights(lathe_model *m, lathe_error *err) {
     struct ggml_tensor *t;
     for (t = ggml_get_first_tensor(m->weights.ctx); t != NULL; t = ggml_get_next_tensor(m->weights.ctx, t))
         n++;
-    lathe_status status = lathe_packed_set_new(cpu, n, &m->packed, err);
+    lathe_status status = lathe_packed_set_new(cpu, n + 1, &m->packed, err);
     const uint8_t *begin = lathe_gguf_base(m->gguf), *end = begin + lathe_gguf_size(m->gguf);
     for (t = ggml_get_first_tensor(m->weights.ctx); t != NULL && status == LATHE_OK;
          t = ggml_get_next_tensor(m->weights.ctx, t)) {
         const uint8_t *data = t->data;
         bool only_looked_up = t == m->weights.by_role.token_embd && t != m->weights.by_role.output;
-        if (data >= begin && data < end && !only_looked_up)
+        if (data >= begin && data < end && !only_looked_up && t != m->head.whole)
             status = lathe_packed_set_add(m->packed, t, true, err);
     }
+    if (m->head.ctx != NULL && status == LATHE_OK)
+        status = lathe_packed_set_add(m->packed, m->weights.by_role.output, false, err);
     return status;
 }
 
@@ -211,10 +219,12 @@ static lathe_status load_weights(lathe_model *m, const lathe_model_params *p, la
                                     .dequantise = p->dequantise,
                                     .progress = &p->progress};
     status = lathe_weight_store_load(&m->desc, m->gguf, &plan, &m->weights, err);
+    if (status == LATHE_OK && p->n_head_ids > 0)
+        status = lathe_model_trim_head(m, p->head_ids, p->n_head_ids, err);
     if (status == LATHE_OK)
         status = pack_weights(m, err);
     if (status == LATHE_OK)
-        m->float_weights = has_float_matrix(&m->weights);
+        m->float_weights = has_float_matrix(m);
     return status;
 }
 
@@ -252,6 +262,7 @@ void lathe_model_free(lathe_model *m) {
         return;
     lathe_weight_store_free(&m->weights);
     lathe_packed_set_free(m->packed);
+    lathe_model_trim_free(m);
     for (int32_t i = 0; i < m->n_devices; i++)
         lathe_device_free(m->devices[i]);
     lathe_vocab_free(m->vocab);
@@ -271,6 +282,9 @@ int32_t lathe_model_n_vocab(const lathe_model *m) {
     if (m->vocab_only && m->vocab != NULL)
         return lathe_vocab_size(m->vocab);
     return m->desc.n_vocab;
+}
+int32_t lathe_model_n_logits(const lathe_model *m) {
+    return m->head.ctx != NULL ? m->head.n : m->desc.n_vocab;
 }
 int32_t lathe_model_n_ctx_train(const lathe_model *m) {
     return m->desc.n_ctx_train;

@@ -15,6 +15,13 @@
 
 enum { LATHE_DEVICES_MAX = 16, LATHE_GRAPH_SLOTS = 12, LATHE_GRAPH_SMALL = 16 };
 
+/* The output matrix where only some tokens are scored (trim_head.c). */
+typedef struct lathe_head {
+    struct ggml_context *ctx;  /* owns the rows; NULL: the whole matrix is used */
+    struct ggml_tensor *whole; /* what it stands for */
+    int32_t *ids, n;           /* [n] the token of each logit */
+} lathe_head;
+
 struct lathe_model {
     lathe_desc desc;
     lathe_gguf *gguf;
@@ -25,6 +32,7 @@ struct lathe_model {
     lathe_weight_store weights;
     lathe_packed_set *packed; /* what our kernels multiply; NULL: ggml does it all */
     const lathe_cpu *cpu;     /* with which kernels; NULL likewise */
+    lathe_head head;
     lathe_gelu_kind gelu;
     bool float_weights; /* some matrix is f32, f16 or bf16: rows of a batch depend on its size (engine.md 6.6)
                          */

@@ -17,6 +17,7 @@ enum { V = 3, NEXT = 3, N_TEXTS = 27 };
 
 static lathe_model *model;
 static const char *draft_path;
+static int32_t draft_head; /* of the specs below; 0: all tokens */
 static double target[N_TEXTS];
 static const int32_t prompt[] = {1, 0, 2};
 
@@ -146,6 +147,7 @@ static lathe_spec_params spec_of(const char *proposers, const char *verifier, in
     p.length = length;
     p.tree = tree;
     p.gate = 0;
+    p.draft_head = draft_head;
     return p;
 }
 
@@ -183,6 +185,10 @@ static void the_law_is_that_of_plain_decoding(void **state) {
         {draft_name(), "match", NULL, 2},
         {draft_name(), "match", tree, 3},
         {draft_name(), "match", "eagle2:3,2,2", 3},
+        {draft_name(), "wor", "eagle2:3,2,2", 3},
+        {draft_name(), "match", "beam:2,2", 4},
+        {draft_name(), "wor", "beam:2,1", 3},
+        {draft_name(), "wr", "beam:2", 2},
         {"lookup", "match", NULL, 2},
         {"lookup", "wor", NULL, 2},
         {"suffix", "match", NULL, 2},
@@ -206,6 +212,42 @@ static void the_law_is_that_of_plain_decoding(void **state) {
         if (strncmp(cases[i].proposer, "draft", 5) == 0)
             assert_true(accepted > 0.1 && accepted < 1.99);
     }
+}
+
+/* A draft that scores two of the three tokens never drafts the third; the law stays the target's. */
+static void a_trimmed_head_leaves_the_law_alone(void **state) {
+    (void) state;
+    need_shared("models/gpt-nano-sort-f32.gguf");
+    static const struct {
+        const char *verifier, *tree;
+        int32_t length;
+    } cases[] = {{"token", NULL, 2}, {"block", NULL, 2},       {"wor", NULL, 2},
+                 {"match", NULL, 2}, {"match", "beam:3,2", 4}, {"wor", "eagle2:3,2,3", 3}};
+    for (int32_t head = 1; head <= 2; head++)
+        for (size_t i = 0; i < LATHE_LEN(cases); i++) {
+            double accepted;
+            int64_t n;
+            draft_head = head;
+            const lathe_spec_params p =
+                spec_of(draft_name(), cases[i].verifier, cases[i].length, cases[i].tree);
+            draft_head = 0;
+            const double error = walk(&p, NULL, NULL, &accepted, &n);
+            if (error > 1e-12)
+                print_error("%d tokens, %s, %s: error %g\n", (int) head, cases[i].verifier,
+                            cases[i].tree ? cases[i].tree : "chain", error);
+            assert_true(error <= 1e-12);
+            assert_true(accepted > 0.01 && accepted < 1.99);
+        }
+}
+
+/* A trimmed head whose logits were put to the first ids instead of their own would test tokens against other
+ * tokens' probabilities: with drafts drawn from one law and tested by another, the law is left. */
+static lathe_status propose_shifted(void *state, const lathe_draft_request *request, lathe_token_tree *tree,
+                                    lathe_error *err) {
+    const lathe_status status = lathe_proposer_draft.propose(state, request, tree, err);
+    for (int32_t i = 1; i < tree->n_nodes; i++)
+        tree->token[i] = (tree->token[i] + 1) % V;
+    return status;
 }
 
 /* The released LongSpec's error: the likeliest token tested as if it had been drawn. */
@@ -242,6 +284,8 @@ static void wrong_rounds_leave_the_law(void **state) {
     lathe_proposer wrong = lathe_proposer_draft;
     wrong.propose = propose_argmax;
     const lathe_spec_params token = spec_of(draft_name(), "token", 2, NULL);
+    assert_true(walk(&token, &wrong, NULL, &accepted, &n) > 0.01);
+    wrong.propose = propose_shifted;
     assert_true(walk(&token, &wrong, NULL, &accepted, &n) > 0.01);
     const lathe_verifier from_p = {.name = "from_p", .laws = LATHE_LAW_SAMPLED, .verify = verify_from_p};
     assert_true(walk(&token, NULL, &from_p, &accepted, &n) > 0.01);
@@ -297,7 +341,8 @@ static void pairs_that_do_not_fit_are_refused_with_the_reason(void **state) {
         {"lookup", "block", NULL, "use match"},
         {"recycle", "token", NULL, "use match"},
         {draft_name(), "block", "sequoia:4", "use wor or match"},
-        {draft_name(), "wor", "eagle2:4,2,2", "likeliest"},
+        {draft_name(), "block", "beam:2,2", "use match"},
+        {draft_name(), "match", "beam:0", "a draft tree 'beam:0'"},
         {draft_name(), "lantern", NULL, "codebook"},
         {draft_name(), "greedy", NULL, "temperature 0"},
         {"lookup", "match", "sequoia:4", "needs a draft model"},
@@ -325,6 +370,7 @@ static void pairs_that_do_not_fit_are_refused_with_the_reason(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_law_is_that_of_plain_decoding),
+        cmocka_unit_test(a_trimmed_head_leaves_the_law_alone),
         cmocka_unit_test(wrong_rounds_leave_the_law),
         cmocka_unit_test(coupled_texts_do_not_depend_on_the_draft),
         cmocka_unit_test(pairs_that_do_not_fit_are_refused_with_the_reason),

@@ -143,14 +143,22 @@ static void each_answer_is_that_of_its_own_session(void **state) {
     for (int t = 0; t < 2; t++) {
         static answer want[N];
         alone(t ? 0.7 : 0.0, want);
-        for (int k = 0; k < 3; k++) {
+        /* Lanes with chains beside lanes with trees, trees of both kinds, and one draft model for all. */
+        const struct {
+            const char *proposers, *tree;
+        } cases[] = {{NULL, NULL},      {"auto", NULL},        {draft, NULL},
+                     {"recycle", NULL}, {draft, "beam:3,2,2"}, {draft, "eagle2:8,3,3"}};
+        for (size_t k = 0; k < LATHE_LEN(cases); k++) {
             static collected got;
             lathe_spec_params spec = lathe_spec_params_default();
             lathe_stream_params params;
             memset(&got, 0, sizeof got);
-            spec.proposers = k == 1 ? "auto" : draft;
-            spec.gate = k == 1 ? -1 : 0; /* without it every round may draft */
-            check_ok(run(t ? 0.7 : 0.0, 2 + k, k == 0 ? NULL : &spec, &got, &params, &err), err);
+            spec.proposers = cases[k].proposers;
+            spec.tree = cases[k].tree;
+            spec.controller = k == 3 ? "fixed" : NULL; /* it drafts where little is expected, too */
+            spec.gate = k == 1 ? -1 : 0;               /* without it every round may draft */
+            check_ok(run(t ? 0.7 : 0.0, 2 + (int32_t) k % 3, k == 0 ? NULL : &spec, &got, &params, &err),
+                     err);
             int64_t tokens = 0;
             for (int i = 0; i < N; i++) {
                 assert_int_equal(got.seen[i], 1);
@@ -162,8 +170,8 @@ static void each_answer_is_that_of_its_own_session(void **state) {
             assert_int_equal(params.tokens, tokens);
             assert_true(params.rounds < tokens); /* several sequences in a round */
             assert_int_equal(got.any_spec, k > 0);
-            if (k == 2)
-                assert_true(params.accepted > 0 && params.accepted <= params.drafted);
+            if (k >= 2)
+                assert_true(params.accepted > 20 && params.accepted <= params.drafted);
         }
     }
 }
@@ -176,6 +184,12 @@ static void what_cannot_be_batched_is_refused(void **state) {
     lathe_stream_params params;
     lathe_spec_params spec = lathe_spec_params_default();
     spec.verifier = "coupled";
+    assert_int_equal(run(0.7, 2, &spec, &got, &params, &err), LATHE_ERR_UNSUPPORTED);
+    spec.verifier = NULL;
+    spec.tree = "sequoia:4"; /* and nothing that drafts such a tree */
+    assert_int_equal(run(0.7, 2, &spec, &got, &params, &err), LATHE_ERR_ARG);
+    spec.tree = NULL;
+    spec.proposers = "std"; /* looks into the cache of one sequence */
     assert_int_equal(run(0.7, 2, &spec, &got, &params, &err), LATHE_ERR_UNSUPPORTED);
     assert_int_equal(run(0.7, 10, NULL, &got, &params, &err), LATHE_OK);      /* more lanes than prompts */
     assert_int_equal(run(0.7, 40, NULL, &got, &params, &err), LATHE_ERR_ARG); /* more rows than a batch has */
