@@ -5,23 +5,13 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/crc32.h"
 
 enum { SIDE_MAX = 4096, BLOCK_MAX = 65535 };
 
 static void put32(uint8_t out[4], uint32_t x) {
     for (int i = 0; i < 4; i++)
         out[i] = (uint8_t) (x >> (24 - 8 * i));
-}
-
-static uint32_t crc(const void *bytes, size_t n) {
-    const uint8_t *p = bytes;
-    uint32_t c = 0xffffffffu;
-    for (size_t i = 0; i < n; i++) {
-        c ^= p[i];
-        for (int k = 0; k < 8; k++)
-            c = c & 1 ? 0xedb88320u ^ c >> 1 : c >> 1;
-    }
-    return ~c;
 }
 
 /* Length, type, data, checksum of type and data. */
@@ -36,7 +26,7 @@ static lathe_status chunk(lathe_buf *out, const char *type, const void *data, si
         st = lathe_buf_add(out, data, n, err);
     if (st)
         return st;
-    put32(number, crc(out->data + begin, n + 4));
+    put32(number, lathe_crc32(0, out->data + begin, n + 4));
     return lathe_buf_add(out, number, 4, err);
 }
 

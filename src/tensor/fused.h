@@ -3,22 +3,36 @@
  * the nodes of their gradients: Hessian-vector products run through them. Third derivatives do not.
  *
  * The BLAS is told to use one thread: parallelism is ggml's, over slices whose size does not depend on the
- * number of threads, and neither do the bits of the result. */
+ * number of threads, and neither do the bits of the result; slices that are chosen by measurement keep them.
+ */
 #ifndef LATHE_TENSOR_FUSED_H
 #define LATHE_TENSOR_FUSED_H
 
+#include <ggml-backend.h>
 #include <ggml.h>
 
-#include "lathe/base.h"
+#include "base/buf.h"
 
 enum {
     LATHE_FUSED_QUERIES = 64, /* that scores are held of at a time */
-    LATHE_FUSED_BLOCKS = 4    /* of scores: the tangent of the gradient holds four at once */
+    LATHE_FUSED_CHOICES = 96,
+    LATHE_FUSED_BLOCKS = 4 /* of scores: the tangent of the gradient holds four at once */
 };
+
+typedef enum lathe_fused_part { LATHE_FUSED_FORWARD, LATHE_FUSED_DX, LATHE_FUSED_DW } lathe_fused_part;
+
+/* The slice that products of a shape take: w [k, n], x [k, m]. */
+typedef struct lathe_fused_choice {
+    lathe_fused_part part;
+    int64_t k, n, m, slice;
+} lathe_fused_choice;
 
 typedef struct lathe_fused {
     int32_t n_threads;
-    int64_t slice;  /* columns (rows of a weight's gradient) that one call of the BLAS takes */
+    int64_t slice; /* columns (rows of a weight's gradient) that one call of the BLAS takes, where none is
+                      chosen */
+    lathe_fused_choice choices[LATHE_FUSED_CHOICES];
+    int32_t n_choices;
     float *scratch; /* [n_threads][per_thread] for scores */
     size_t per_thread;
 } lathe_fused;
@@ -27,6 +41,20 @@ typedef struct lathe_fused {
 LATHE_NODISCARD lathe_status lathe_fused_new(int32_t n_threads, int64_t ctx, lathe_fused **fused,
                                              lathe_error *err);
 void lathe_fused_free(lathe_fused *fused);
+
+/* Measures the products of graph whose slices are not chosen yet, on the threads of cpu (fused_choose.c). */
+LATHE_NODISCARD lathe_status lathe_fused_choose(lathe_fused *fused, struct ggml_cgraph *graph,
+                                                ggml_backend_t cpu, lathe_error *err);
+/* Choices as lines "product k n m: slice", and back; and the BLAS's name of its kernels for this processor.
+ */
+LATHE_NODISCARD lathe_status lathe_fused_write_choices(const lathe_fused *fused, lathe_buf *out,
+                                                       lathe_error *err);
+LATHE_NODISCARD lathe_status lathe_fused_read_choices(lathe_fused *fused, const char *text, lathe_error *err);
+const char *lathe_fused_blas_name(void);
+int64_t lathe_fused_slice_of(const lathe_fused *fused, lathe_fused_part part, int64_t k, int64_t n,
+                             int64_t m);
+/* true for a product or a gradient of one, with all but the slice. */
+bool lathe_fused_product_shape(const struct ggml_tensor *y, lathe_fused_choice *shape);
 
 /* W x: w [k, n], x [k, m] -> [n, m], all f32 and contiguous; else NULL. */
 struct ggml_tensor *lathe_fused_product(lathe_fused *f, struct ggml_context *ctx, struct ggml_tensor *w,

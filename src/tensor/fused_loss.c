@@ -1,5 +1,6 @@
-/* fused_loss.c - cross entropy by sparse labels, its gradient and its tangents; the tangent of RMS norm's gradient.
- * No one-hot labels and no probabilities are stored: a row's are computed again where they are needed. */
+/* fused_loss.c - cross entropy by sparse labels, its gradient and its tangents; the tangent of RMS norm's
+ * gradient. No one-hot labels and no probabilities are stored: a row's are computed again where they are
+ * needed. */
 #include <math.h>
 #include <string.h>
 
@@ -54,8 +55,8 @@ static void ce_back_op(T *dst, int ith, int nth, void *user) {
     }
 }
 
-/* src: logits, targets, g, logits' [V, N]. dst [V, N]: g p (logits' - sum p logits'), the tangent of the above for
- * fixed g. */
+/* src: logits, targets, g, logits' [V, N]. dst [V, N]: g p (logits' - sum p logits'), the tangent of the
+ * above for fixed g. */
 static void ce_back_tangent_op(T *dst, int ith, int nth, void *user) {
     (void) user;
     const int32_t *targets = dst->src[1]->data;
@@ -118,8 +119,8 @@ static void rms_back_tangent_op(T *dst, int ith, int nth, void *user) {
 
 T *lathe_fused_rms_back_tangent(struct ggml_context *ctx, T *z, T *g_tangent, T *x_tangent, float eps) {
     T *args[] = {z->src[0], z->src[1], g_tangent, x_tangent};
-    T *y = ggml_custom_4d(ctx, GGML_TYPE_F32, z->ne[0], z->ne[1], z->ne[2], z->ne[3], args, 4, rms_back_tangent_op,
-                          GGML_N_TASKS_MAX, NULL);
+    T *y = ggml_custom_4d(ctx, GGML_TYPE_F32, z->ne[0], z->ne[1], z->ne[2], z->ne[3], args, 4,
+                          rms_back_tangent_op, GGML_N_TASKS_MAX, NULL);
     memcpy(&y->op_params[15], &eps, sizeof eps);
     return y;
 }

@@ -83,10 +83,11 @@ static void dw_slice(T *dst, const T *x, const T *g, int64_t from, int count, fl
 }
 
 /* dst = a b, and with four sources a' b + a b': the tangent. */
-static void by_slices(T *dst, int ith, int nth, const lathe_fused *f, product_slice *multiply) {
+static void by_slices(T *dst, int ith, int nth, const lathe_fused *f, const lathe_fused_choice *c,
+                      product_slice *multiply) {
     int count;
     int64_t from;
-    slices s = slices_of(dst->ne[1], f->slice, ith, nth);
+    slices s = slices_of(dst->ne[1], lathe_fused_slice_of(f, c->part, c->k, c->n, c->m), ith, nth);
     while (slice(&s, &from, &count)) {
         if (dst->src[2] == NULL) {
             multiply(dst, dst->src[0], dst->src[1], from, count, 0);
@@ -97,14 +98,38 @@ static void by_slices(T *dst, int ith, int nth, const lathe_fused *f, product_sl
     }
 }
 
+/* Shapes by the sources: w and x or g, or x and g. */
+static lathe_fused_choice of_weight(lathe_fused_part part, const T *y) {
+    return (lathe_fused_choice){part, y->src[0]->ne[0], y->src[0]->ne[1], y->src[1]->ne[1], 0};
+}
+static lathe_fused_choice of_gradient(const T *y) {
+    return (lathe_fused_choice){LATHE_FUSED_DW, y->src[0]->ne[0], y->src[1]->ne[0], y->src[0]->ne[1], 0};
+}
+
 static void product_op(T *dst, int ith, int nth, void *user) {
-    by_slices(dst, ith, nth, user, forward_slice);
+    const lathe_fused_choice c = of_weight(LATHE_FUSED_FORWARD, dst);
+    by_slices(dst, ith, nth, user, &c, forward_slice);
 }
 static void dx_op(T *dst, int ith, int nth, void *user) {
-    by_slices(dst, ith, nth, user, dx_slice);
+    const lathe_fused_choice c = of_weight(LATHE_FUSED_DX, dst);
+    by_slices(dst, ith, nth, user, &c, dx_slice);
 }
 static void dw_op(T *dst, int ith, int nth, void *user) {
-    by_slices(dst, ith, nth, user, dw_slice);
+    const lathe_fused_choice c = of_gradient(dst);
+    by_slices(dst, ith, nth, user, &c, dw_slice);
+}
+
+bool lathe_fused_product_shape(const T *y, lathe_fused_choice *shape) {
+    if (y->op != GGML_OP_CUSTOM)
+        return false;
+    ggml_custom_op_t fun = custom_of(y).fun;
+    if (fun == product_op || fun == dx_op)
+        *shape = of_weight(fun == dx_op ? LATHE_FUSED_DX : LATHE_FUSED_FORWARD, y);
+    else if (fun == dw_op)
+        *shape = of_gradient(y);
+    else
+        return false;
+    return true;
 }
 
 static bool is_plain(const T *x) {

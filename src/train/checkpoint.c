@@ -11,6 +11,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/crc32.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
@@ -80,6 +81,8 @@ static lathe_status write_state(const char *path, const lathe_checkpoint *c, con
     lathe_gguf_put_int(w, "lathe.train.best_step", LATHE_GGUF_I64, c->best_step);
     lathe_gguf_put_int(w, "lathe.train.stale", LATHE_GGUF_I64, c->stale);
     lathe_gguf_put_text(w, "lathe.train.settings", c->settings);
+    if (c->kernels != NULL)
+        lathe_gguf_put_text(w, "lathe.train.kernels", c->kernels);
     for (size_t i = 0; i < n; i++)
         if (c->state_size[i] > 0)
             put_state(w, lathe_net_tensor(net, i)->name, ".state", c->state_size[i]);
@@ -107,7 +110,7 @@ static int64_t file_size(const char *path) {
 }
 
 /* train.json is written last and names the sizes of the others: what lacks it, or differs, is no checkpoint.
- */
+ * One of the right size with another checksum is damaged, which is an error: somebody should know of it. */
 static lathe_status write_manifest(const char *folder, const lathe_checkpoint *c, lathe_error *err) {
     char model[PATH_BYTES], state[PATH_BYTES], path[PATH_BYTES];
     lathe_status status = path_in(model, folder, "model.gguf", err);
@@ -115,11 +118,17 @@ static lathe_status write_manifest(const char *folder, const lathe_checkpoint *c
         status = path_in(state, folder, "state.gguf", err);
     if (status == LATHE_OK)
         status = path_in(path, folder, "train.json", err);
+    uint32_t model_crc = 0, state_crc = 0;
+    if (status == LATHE_OK)
+        status = lathe_crc32_file(model, &model_crc, err);
+    if (status == LATHE_OK)
+        status = lathe_crc32_file(state, &state_crc, err);
     if (status != LATHE_OK)
         return status;
-    json_t *j = json_pack("{s:I, s:I, s:I, s:I, s:s, s:s}", "step", (json_int_t) c->step, "tokens",
+    json_t *j = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "step", (json_int_t) c->step, "tokens",
                           (json_int_t) c->tokens, "model_bytes", (json_int_t) file_size(model), "state_bytes",
-                          (json_int_t) file_size(state), "settings", c->settings, "version", lathe_version());
+                          (json_int_t) file_size(state), "model_crc32", (json_int_t) model_crc, "state_crc32",
+                          (json_int_t) state_crc, "settings", c->settings, "version", lathe_version());
     char *text = j != NULL ? lathe_json_text(j) : NULL;
     status = text == NULL ? lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory", path)
                           : lathe_file_write(path, text, strlen(text), err);
@@ -140,6 +149,31 @@ static bool complete(const char *folder) {
     bool ok = path_in(path, folder, "model.gguf", NULL) == LATHE_OK && model > 0 && file_size(path) == model;
     return ok && path_in(path, folder, "state.gguf", NULL) == LATHE_OK && state > 0 &&
            file_size(path) == state;
+}
+
+/* folder/file against the checksum that train.json has under `key`; one without (an older version's) passes.
+ */
+static lathe_status undamaged(const char *folder, const char *file, const char *key, lathe_error *err) {
+    char path[PATH_BYTES];
+    json_t *j = NULL;
+    uint32_t crc = 0;
+    lathe_status status = path_in(path, folder, "train.json", err);
+    if (status == LATHE_OK)
+        status = lathe_json_read(path, 1 << 20, &j, err);
+    if (status != LATHE_OK)
+        return status;
+    const json_t *wanted = json_object_get(j, key);
+    status = path_in(path, folder, file, err);
+    if (status == LATHE_OK && json_is_integer(wanted))
+        status = lathe_crc32_file(path, &crc, err);
+    if (status == LATHE_OK && json_is_integer(wanted) && json_integer_value(wanted) != (json_int_t) crc)
+        status = lathe_fail(
+            err, LATHE_ERR_INPUT,
+            "%s: damaged: its checksum is %08x, %08x was written; remove %s to go on from the checkpoint "
+            "before it",
+            path, (unsigned) crc, (unsigned) json_integer_value(wanted), folder);
+    json_decref(j);
+    return status;
 }
 
 /* --- Folders ------------------------------------------------------------------------------------------ */
@@ -302,7 +336,11 @@ static lathe_status load_from(const char *folder, lathe_checkpoint *c, lathe_net
     lathe_gguf *model = NULL, *state = NULL;
     const char *settings = NULL;
     size_t n = lathe_net_n_tensors(net);
-    lathe_status status = path_in(path, folder, "model.gguf", err);
+    lathe_status status = undamaged(folder, "model.gguf", "model_crc32", err);
+    if (status == LATHE_OK)
+        status = undamaged(folder, "state.gguf", "state_crc32", err);
+    if (status == LATHE_OK)
+        status = path_in(path, folder, "model.gguf", err);
     if (status == LATHE_OK)
         status = lathe_gguf_open(path, NULL, &model, err);
     if (status == LATHE_OK)
@@ -313,6 +351,11 @@ static lathe_status load_from(const char *folder, lathe_checkpoint *c, lathe_net
         status = lathe_gguf_text(state, "lathe.train.settings", LATHE_GGUF_REQUIRED, &settings, err);
     if (status == LATHE_OK)
         status = same_settings(settings, c->settings, folder, err);
+    const char *kernels = NULL;
+    if (status == LATHE_OK)
+        status = lathe_gguf_text(state, "lathe.train.kernels", LATHE_GGUF_OPTIONAL, &kernels, err);
+    if (status == LATHE_OK && kernels != NULL && (c->kernels = strdup(kernels)) == NULL)
+        status = lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory", folder);
     if (status == LATHE_OK)
         status = lathe_gguf_int(state, "lathe.train.step", LATHE_GGUF_REQUIRED, 1, INT64_MAX, &c->step, err);
     if (status == LATHE_OK)
@@ -383,7 +426,9 @@ lathe_status lathe_train_state_open(const char *checkpoint, lathe_train_state **
     lathe_train_state *s = calloc(1, sizeof *s);
     if (s == NULL)
         return lathe_fail(err, LATHE_ERR_MEMORY, "%s: no memory", checkpoint);
-    lathe_status status = path_in(path, checkpoint, "state.gguf", err);
+    lathe_status status = undamaged(checkpoint, "state.gguf", "state_crc32", err);
+    if (status == LATHE_OK)
+        status = path_in(path, checkpoint, "state.gguf", err);
     if (status == LATHE_OK)
         status = lathe_gguf_open(path, NULL, &s->gguf, err);
     if (status == LATHE_OK)

@@ -15,6 +15,7 @@ typedef struct lathe_checkpoint {
     int64_t stale;      /* evaluations since the best one */
     double best;        /* lowest evaluation loss; HUGE_VAL: none */
     char *settings;     /* lines "name=value" */
+    char *kernels;      /* of lathe_net_kernels; NULL: not chosen yet */
     float **state;      /* [n] of lathe_net_n_tensors; NULL where state_size is 0 */
     size_t *state_size; /* [n] floats */
     float **average;    /* [n] or NULL: the exponential average of the weights */
@@ -36,7 +37,8 @@ LATHE_NODISCARD lathe_status lathe_checkpoint_save(const char *folder, lathe_che
                                                    lathe_error *err);
 
 /* Fills net and c from the newest complete checkpoint; c->step stays 0 where there is none. ARG where its
- * settings differ from c->settings, with the first line that does. */
+ * settings differ from c->settings, with the first line that does; INPUT naming the file where a checksum
+ * does not fit. */
 LATHE_NODISCARD lathe_status lathe_checkpoint_load(const char *folder, lathe_checkpoint *c, lathe_net *net,
                                                    const lathe_logger *logger, lathe_error *err);
 

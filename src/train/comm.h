@@ -20,6 +20,8 @@ int32_t lathe_comm_size(const lathe_comm *comm); /* 1 alone */
 /* x[n] = the sum over all ranks, the same bits on each. */
 LATHE_NODISCARD lathe_status lathe_comm_sum(lathe_comm *comm, float *x, int64_t n, lathe_error *err);
 void lathe_comm_sum_double(lathe_comm *comm, double *x, int n);
+/* x[n] of rank `from` to all. */
+void lathe_comm_share(lathe_comm *comm, float *x, int64_t n, int32_t from);
 /* Exact reduction: adds every rank's x[n] in rank order into this rank's block of sum[n], in double ... */
 LATHE_NODISCARD lathe_status lathe_comm_add(lathe_comm *comm, const float *x, int64_t n, double *sum,
                                             lathe_error *err);

@@ -6,7 +6,7 @@
 
 #include "train/comm.h"
 
-enum { RANKS_MAX = 4096, TEXT = 512 };
+enum { RANKS_MAX = 4096, TEXT = 512, PIECE = 1 << 28 };
 
 struct lathe_comm {
     int rank, size;
@@ -120,6 +120,11 @@ void lathe_comm_sum_double(lathe_comm *c, double *x, int n) {
         }
         x[i] = sum;
     }
+}
+
+void lathe_comm_share(lathe_comm *c, float *x, int64_t n, int32_t from) {
+    for (int64_t at = 0; c != NULL && at < n; at += PIECE)
+        MPI_Bcast(x + at, (int) (n - at < PIECE ? n - at : PIECE), MPI_FLOAT, from, MPI_COMM_WORLD);
 }
 
 lathe_status lathe_comm_add(lathe_comm *c, const float *x, int64_t n, double *sum, lathe_error *err) {

@@ -75,6 +75,7 @@ static lathe_status save(lathe_run *r, const row *m, lathe_error *err) {
         r->at.best_kept = m->eval_loss;
         r->at.best_step = m->step;
     }
+    lathe_run_share_states(r);
     if (lathe_comm_rank(r->comm) == 0)
         status = lathe_checkpoint_save(p->output, &r->at, &r->desc, r->net, p->name, lathe_run_tokenizer(r),
                                        p->keep, err);

@@ -422,6 +422,40 @@ float *lathe_net_teacher(const lathe_net *net) {
     return net->teacher != NULL ? net->teacher->data : NULL;
 }
 
+/* --- Kernels ------------------------------------------------------------------------------------------ */
+
+static const char *blas_name(const lathe_net *net) {
+    return net->fused != NULL ? lathe_fused_blas_name() : "ggml";
+}
+
+lathe_status lathe_net_choose_kernels(lathe_net *net, lathe_error *err) {
+    if (net->fused == NULL || net->backward.graph == NULL)
+        return LATHE_OK;
+    lathe_status status = lathe_fused_choose(net->fused, net->backward.graph, net->cpu, err);
+    return status == LATHE_OK ? lathe_fused_choose(net->fused, net->forward.graph, net->cpu, err) : status;
+}
+
+lathe_status lathe_net_kernels(const lathe_net *net, char **text, lathe_error *err) {
+    lathe_buf b;
+    lathe_buf_init(&b, 1 << 16);
+    lathe_status status = lathe_buf_printf(&b, err, "blas %s\n", blas_name(net));
+    if (status == LATHE_OK && net->fused != NULL)
+        status = lathe_fused_write_choices(net->fused, &b, err);
+    *text = status == LATHE_OK ? lathe_buf_take(&b, NULL) : NULL;
+    lathe_buf_free(&b);
+    return status == LATHE_OK && *text == NULL
+               ? lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a list of kernels")
+               : status;
+}
+
+lathe_status lathe_net_set_kernels(lathe_net *net, const char *text, bool *same, lathe_error *err) {
+    size_t n = strcspn(text, "\n");
+    const char *name = blas_name(net);
+    *same = n == strlen(name) + 5 && strncmp(text, "blas ", 5) == 0 && strncmp(text + 5, name, n - 5) == 0;
+    text += n + (text[n] == '\n');
+    return net->fused != NULL ? lathe_fused_read_choices(net->fused, text, err) : LATHE_OK;
+}
+
 /* --- Looking for what is not finite --------------------------------------------------------------------- */
 
 static bool is_bad(const T *t) {

@@ -80,6 +80,14 @@ LATHE_NODISCARD lathe_status lathe_net_loss(lathe_net *net, const int32_t *token
 LATHE_NODISCARD lathe_status lathe_net_gradients(lathe_net *net, const int32_t *tokens, double *loss,
                                                  lathe_error *err);
 
+/* Chooses how the BLAS takes each product by measuring (fused_choose.c), unless lathe_net_set_kernels has
+ * said it: lines as lathe_net_kernels writes them, which begin with the name of the BLAS's own kernels.
+ * *same: whether that is this process's too. */
+LATHE_NODISCARD lathe_status lathe_net_choose_kernels(lathe_net *net, lathe_error *err);
+LATHE_NODISCARD lathe_status lathe_net_kernels(const lathe_net *net, char **text, lathe_error *err);
+LATHE_NODISCARD lathe_status lathe_net_set_kernels(lathe_net *net, const char *text, bool *same,
+                                                   lathe_error *err);
+
 /* Before lathe_net_gradients of a net with dropout: which masks. */
 void lathe_net_set_dropout(lathe_net *net, double p, int64_t step, int64_t first_token);
 

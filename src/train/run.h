@@ -17,6 +17,7 @@ typedef struct lathe_run_tensor {
     double lr;
     int32_t group; /* index; -1: hidden matrices, -2: others */
     int64_t rows, cols;
+    int32_t owner; /* process that steps it; -1: all do */
 } lathe_run_tensor;
 
 typedef struct lathe_run {
@@ -55,6 +56,15 @@ const char *lathe_run_tokenizer(const lathe_run *r);
 LATHE_NODISCARD lathe_status lathe_run_group(lathe_run *r, const lathe_desc_tensor *list, size_t n,
                                              lathe_error *err);
 const char *lathe_run_group_name(const lathe_run *r, size_t i);
+
+/* --- divide.c --------------------------------------------------------------------------------------- */
+
+/* Gives each matrix with a costly optimiser to a process. */
+LATHE_NODISCARD lathe_status lathe_run_divide(lathe_run *r, lathe_error *err);
+bool lathe_run_owns(const lathe_run *r, size_t i);
+/* From the owners to all; every process calls them. */
+void lathe_run_share_weights(lathe_run *r);
+void lathe_run_share_states(lathe_run *r);
 
 /* --- step.c ----------------------------------------------------------------------------------------- */
 

@@ -206,6 +206,23 @@ static lathe_status open_teacher(lathe_run *r, lathe_error *err) {
     return status;
 }
 
+/* A run that goes on takes the kernels that it began with; a new one measures. */
+static lathe_status choose_kernels(lathe_run *r, lathe_error *err) {
+    bool same = true;
+    if (r->at.kernels == NULL) {
+        lathe_status status = lathe_net_choose_kernels(r->net, err);
+        return status == LATHE_OK ? lathe_net_kernels(r->net, &r->at.kernels, err) : status;
+    }
+    lathe_status status = lathe_net_set_kernels(r->net, r->at.kernels, &same, err);
+    if (status == LATHE_OK && !same)
+        lathe_log(&r->p->logger, LATHE_LOG_WARN,
+                  "the run began with other kernels of the BLAS (%.*s; another processor, or LATHE_BLAS): "
+                  "its bits will "
+                  "not be those of an undisturbed run",
+                  (int) strcspn(r->at.kernels, "\n"), r->at.kernels);
+    return status;
+}
+
 lathe_status lathe_run_open(lathe_run *r, lathe_error *err) {
     const lathe_train_params *p = r->p;
     lathe_status status = check(r, err);
@@ -256,6 +273,9 @@ lathe_status lathe_run_open(lathe_run *r, lathe_error *err) {
     if (status != LATHE_OK)
         return status;
     r->n = lathe_net_n_tensors(r->net);
+    status = lathe_run_divide(r, err);
+    if (status != LATHE_OK)
+        return status;
     r->sums = p->accum > 1 ? calloc(r->n, sizeof(float *)) : NULL;
     r->at.best = r->at.best_kept = HUGE_VAL;
     r->at.state = calloc(r->n, sizeof(float *));
@@ -303,7 +323,7 @@ lathe_status lathe_run_open(lathe_run *r, lathe_error *err) {
         status = lathe_checkpoint_load(p->output, &r->at, r->net, &p->logger, err);
     if (status == LATHE_OK && p->must_resume && r->at.step == 0)
         status = lathe_fail(err, LATHE_ERR_INPUT, "%s: no complete checkpoint to go on from", p->output);
-    return status;
+    return status == LATHE_OK ? choose_kernels(r, err) : status;
 }
 
 void lathe_run_close(lathe_run *r) {
@@ -317,6 +337,7 @@ void lathe_run_close(lathe_run *r) {
     free(r->at.state_size);
     free(r->at.average);
     free(r->at.settings);
+    free(r->at.kernels);
     free(r->grads);
     free(r->sums);
     free(r->tensors);

@@ -187,6 +187,16 @@ static lathe_status update(lathe_run *r, size_t i, int64_t t, double lr, lathe_e
     return status;
 }
 
+/* The average of the weights, where one is kept. */
+static void follow(lathe_run *r, int64_t t) {
+    float keep = (float) fmin(r->p->ema, (1.0 + (double) t) / (10.0 + (double) t));
+    for (size_t i = 0; r->at.average != NULL && i < r->n; i++) {
+        const float *w = lathe_net_weights(r->net, i);
+        for (int64_t k = 0; k < lathe_net_size(r->net, i); k++)
+            r->at.average[i][k] = keep * r->at.average[i][k] + (1 - keep) * w[k];
+    }
+}
+
 lathe_status lathe_run_step(lathe_run *r, int64_t t, double *loss, double *norm, lathe_error *err) {
     const lathe_train_params *p = r->p;
     double counted = 0;
@@ -198,16 +208,15 @@ lathe_status lathe_run_step(lathe_run *r, int64_t t, double *loss, double *norm,
     openblas_set_num_threads(p->n_threads);
     for (size_t i = 0; i < r->n && status == LATHE_OK; i++) {
         int64_t size = lathe_net_size(r->net, i);
-        if (scale < 1 || scale > 1)
-            for (int64_t k = 0; k < size; k++)
-                r->grads[i][k] *= scale;
-        status = update(r, i, t, rate * r->tensors[i].lr, err);
-        if (status == LATHE_OK && r->at.average != NULL) {
-            float keep = (float) fmin(p->ema, (1.0 + (double) t) / (10.0 + (double) t));
-            const float *w = lathe_net_weights(r->net, i);
-            for (int64_t k = 0; k < size; k++)
-                r->at.average[i][k] = keep * r->at.average[i][k] + (1 - keep) * w[k];
-        }
+        for (int64_t k = 0; (scale < 1 || scale > 1) && k < size; k++)
+            r->grads[i][k] *= scale;
+        if (lathe_run_owns(r, i))
+            status = update(r, i, t, rate * r->tensors[i].lr, err);
+    }
+    status = lathe_comm_agree(r->comm, status, err);
+    if (status == LATHE_OK) {
+        lathe_run_share_weights(r);
+        follow(r, t);
     }
     openblas_set_num_threads(1);
     return status;

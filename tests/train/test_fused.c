@@ -93,6 +93,45 @@ static void any_threads(void **state) {
     lathe_net_free(nets[1]);
 }
 
+/* Slices by measurement leave the bits as they are, and go through their text unchanged. */
+static void chosen_kernels(void **state) {
+    (void) state;
+    static int32_t tokens[ROWS * (CTX + 1)];
+    lathe_error err = {0};
+    fill(tokens);
+    lathe_net *nets[3];
+    double loss[3];
+    char *text[2];
+    bool same = false;
+    for (int i = 0; i < 3; i++)
+        nets[i] = net_of(lathe_family_find("llama"), 1, true);
+    check_ok(lathe_net_choose_kernels(nets[1], &err), err);
+    check_ok(lathe_net_kernels(nets[1], &text[0], &err), err);
+    assert_non_null(strstr(text[0], "product-dw 32 48 180: "));
+    check_ok(lathe_net_set_kernels(nets[2], text[0], &same, &err), err);
+    assert_true(same);
+    check_ok(lathe_net_kernels(nets[2], &text[1], &err), err);
+    assert_string_equal(text[0], text[1]);
+    for (int i = 0; i < 3; i++)
+        check_ok(lathe_net_gradients(nets[i], tokens, &loss[i], &err), err);
+    for (int k = 1; k < 3; k++) {
+        assert_memory_equal(&loss[0], &loss[k], sizeof loss[0]);
+        for (size_t i = 0; i < lathe_net_n_tensors(nets[0]); i++)
+            assert_memory_equal(lathe_net_gradient(nets[0], i), lathe_net_gradient(nets[k], i),
+                                (size_t) lathe_net_size(nets[0], i) * sizeof(float));
+    }
+    check_ok(lathe_net_set_kernels(nets[2], "blas of another\n", &same, &err), err);
+    assert_false(same);
+    assert_int_equal(lathe_net_set_kernels(nets[2], "blas x\nproduct 32 48: 16\n", &same, &err),
+                     LATHE_ERR_INPUT);
+    assert_int_equal(lathe_net_set_kernels(nets[2], "blas x\nproduct 32 48 180: 0\n", &same, &err),
+                     LATHE_ERR_INPUT);
+    for (int i = 0; i < 3; i++)
+        lathe_net_free(nets[i]);
+    free(text[0]);
+    free(text[1]);
+}
+
 /* Recomputing layers gives the same bits in less memory, with the fused ops and with ggml's. */
 static void recomputed(void **state) {
     (void) state;
@@ -266,8 +305,9 @@ static void row_kernels(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(against_plain),    cmocka_unit_test(any_threads),
-                                       cmocka_unit_test(recomputed),       cmocka_unit_test(dropout),
-                                       cmocka_unit_test(dropout_gradient), cmocka_unit_test(row_kernels)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(against_plain),  cmocka_unit_test(any_threads),
+                                       cmocka_unit_test(chosen_kernels), cmocka_unit_test(recomputed),
+                                       cmocka_unit_test(dropout),        cmocka_unit_test(dropout_gradient),
+                                       cmocka_unit_test(row_kernels)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

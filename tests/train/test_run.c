@@ -171,6 +171,51 @@ static void cut_and_full(void **state) {
     clean(folder);
 }
 
+/* One byte that changed in either file is an error with the file's name, for training and for what reads
+ * states; the checkpoint holds the kernels. */
+static void damaged(void **state) {
+    (void) state;
+    lathe_error err = {0};
+    lathe_train_result result;
+    const char *folder = temp_file(".crc"), *const files[] = {"model.gguf", "state.gguf"};
+    lathe_train_params p = tiny(data_file(), folder);
+    p.schedule = (lathe_schedule){LATHE_SCHEDULE_CONSTANT, 0, 3, 0, 0};
+    check_ok(lathe_train_run(&p, &result, &err), err);
+    p.schedule.total = 4;
+    for (int i = 0; i < 2; i++) {
+        char path[8192], part[64];
+        snprintf(part, sizeof part, "checkpoint-000003/%s", files[i]);
+        snprintf(path, sizeof path, "%s/%s", folder, part);
+        FILE *f = fopen(path, "r+b");
+        assert_non_null(f);
+        assert_int_equal(fseek(f, -5000, SEEK_END), 0); /* among the tensors */
+        int byte = fgetc(f);
+        for (int back = 0; back < 2; back++) {
+            assert_int_equal(fseek(f, -5000, SEEK_END), 0);
+            fputc(back ? byte : byte ^ 4, f);
+            fflush(f);
+            if (back)
+                continue;
+            err = (lathe_error){0};
+            assert_int_equal(lathe_train_run(&p, &result, &err), LATHE_ERR_INPUT);
+            assert_non_null(strstr(err.text, part));
+            snprintf(path, sizeof path, "%s/checkpoint-000003", folder);
+            lathe_train_state *s;
+            if (i == 1)
+                assert_int_equal(lathe_train_state_open(path, &s, &err), LATHE_ERR_INPUT);
+        }
+        fclose(f);
+    }
+    err = (lathe_error){0};
+    check_ok(lathe_train_run(&p, &result, &err), err);
+    assert_int_equal(result.step, 4);
+    char command[9000];
+    snprintf(command, sizeof command, "grep -q 'product-dw 32 64 64: ' '%s/checkpoint-000004/state.gguf'",
+             folder);
+    assert_int_equal(system(command), 0);
+    clean(folder);
+}
+
 /* Early stop, and the best checkpoint outlives the newest ones. */
 static void stops_early(void **state) {
     (void) state;
@@ -338,9 +383,9 @@ static void families(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(survives_kill),   cmocka_unit_test(not_finite),
-                                       cmocka_unit_test(cut_and_full),    cmocka_unit_test(stops_early),
-                                       cmocka_unit_test(initial_weights), cmocka_unit_test(learns),
-                                       cmocka_unit_test(families)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(survives_kill), cmocka_unit_test(not_finite),
+                                       cmocka_unit_test(cut_and_full),  cmocka_unit_test(damaged),
+                                       cmocka_unit_test(stops_early),   cmocka_unit_test(initial_weights),
+                                       cmocka_unit_test(learns),        cmocka_unit_test(families)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
