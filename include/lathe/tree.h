@@ -424,6 +424,7 @@ typedef struct lathe_active_params {
     uint64_t seed;
     uint32_t trial; /**< for the tie keys */
     bool ties_by_index;
+    bool edges_only; /**< leaves margins and confidences out */
 } lathe_active_params;
 typedef struct lathe_active_info {
     int64_t n1, n2, phase1, phase2, left;
@@ -478,7 +479,7 @@ typedef struct lathe_homogeneous {
     int32_t p;
     double rho;
     lathe_rng rng;
-    uint8_t *scratch; /**< [p] */
+    uint64_t *scratch; /**< [p]: 64 rows in a word */
 } lathe_homogeneous;
 LATHE_API lathe_status lathe_homogeneous_sample(void *homogeneous, const int32_t *nodes, int32_t n_nodes,
                                                 int64_t m, uint8_t *out, lathe_error *err);

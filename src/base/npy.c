@@ -132,7 +132,7 @@ lathe_status lathe_npy_parse(const uint8_t *bytes, size_t n_bytes, const char *n
     const size_t rows = (size_t) result.shape[0];
     const size_t a = result.n_dims > 1 ? (size_t) result.shape[1] : 1,
                  b = result.n_dims > 2 ? (size_t) result.shape[2] : 1;
-    if (!head.fortran) {
+    if (!head.fortran || n_values == 0) { /* of no values: sizes beside a 0 may be of any size */
         for (size_t i = 0; i < n_values; i++)
             result.values[i] = read_one(data + i * (size_t) size, kind, size);
     } else {

@@ -16,6 +16,7 @@ typedef struct state {
     bool *in_doubt;       /* [p] */
     int32_t *walk, *parent, *parent_edge;
     int32_t *nodes;
+    uint32_t *best; /* [p] */
 } state;
 
 static void release(state *s) {
@@ -28,6 +29,27 @@ static void release(state *s) {
     free(s->parent);
     free(s->parent_edge);
     free(s->nodes);
+    free(s->best);
+}
+
+static lathe_status reserve(state *s, size_t n_pairs, lathe_error *err) {
+    const size_t p = (size_t) s->p;
+    s->agree = calloc(p * p, sizeof *s->agree);
+    s->pairs = malloc((n_pairs + 1) * sizeof *s->pairs);
+    s->up = malloc(2 * p * sizeof *s->up);
+    s->ambiguous_edge = calloc(p, sizeof *s->ambiguous_edge);
+    s->in_doubt = calloc(p, sizeof *s->in_doubt);
+    s->walk = malloc(p * sizeof *s->walk);
+    s->parent = malloc(p * sizeof *s->parent);
+    s->parent_edge = malloc(p * sizeof *s->parent_edge);
+    s->nodes = malloc(p * sizeof *s->nodes);
+    s->best = malloc(p * sizeof *s->best);
+    if (!s->agree || !s->pairs || !s->up || !s->ambiguous_edge || !s->in_doubt || !s->walk || !s->parent ||
+        !s->parent_edge || !s->nodes || !s->best)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "active: no memory for %d nodes", (int) s->p);
+    for (int32_t i = 0; i < s->p; i++)
+        s->nodes[i] = i;
+    return LATHE_OK;
 }
 
 /* m samples of the nodes, in pieces; their agreements are added. */
@@ -82,6 +104,48 @@ static uint32_t path_least(const state *s, const lathe_tree *tree, const int32_t
         *x = s->parent[*x];
     }
     return least;
+}
+
+/* true where pair (a, b) comes before pair (c, d) of as many agreements. */
+static bool wins_tie(const state *s, int32_t a, int32_t b, int32_t c, int32_t d) {
+    return lathe_tie_before(&s->order, a < b ? a : b, a < b ? b : a, c < d ? c : d, c < d ? d : c);
+}
+
+/* Prim on all pairs: s->pairs[p - 1] become the maximum spanning tree, best edge first. Tie keys, which cost
+ * more than all else here, are needed for the pairs that compete alone: a sort of all pairs would need many.
+ */
+static void span(state *s) {
+    const int32_t p = s->p;
+    uint32_t *best = s->best;
+    int32_t *from = s->parent;
+    bool *done = s->in_doubt; /* not in use yet; cleared at the end */
+    for (int32_t i = 1; i < p; i++) {
+        from[i] = 0;
+        best[i] = count(s, 0, i);
+    }
+    done[0] = true;
+    for (int32_t step = 0; step + 1 < p; step++) {
+        int32_t next = -1;
+        for (int32_t i = 1; i < p; i++)
+            if (!done[i] && (next < 0 || best[i] > best[next] ||
+                             (best[i] == best[next] && wins_tie(s, i, from[i], next, from[next]))))
+                next = i;
+        const int32_t other = from[next];
+        s->pairs[step] =
+            (lathe_pair){next < other ? next : other, next < other ? other : next, (double) best[next]};
+        done[next] = true;
+        for (int32_t i = 1; i < p; i++) {
+            if (done[i])
+                continue;
+            const uint32_t n_agree = count(s, next, i);
+            if (n_agree > best[i] || (n_agree == best[i] && wins_tie(s, next, i, from[i], i))) {
+                best[i] = n_agree;
+                from[i] = next;
+            }
+        }
+    }
+    memset(done, 0, (size_t) p * sizeof *done);
+    lathe_kruskal(s->pairs, p - 1, p, &s->order, NULL, NULL, 0, s->up);
 }
 
 static lathe_status check(int32_t p, const lathe_active_params *a, lathe_error *err) {
@@ -146,35 +210,20 @@ lathe_status lathe_tree_active(const lathe_tree_oracle *oracle, int32_t p, char 
     state s = {.p = p, .order = {params->seed, params->trial, params->ties_by_index}};
     lathe_active_info got = {0};
     lathe_adjacency adj = {0};
-    s.agree = calloc(m * m, sizeof *s.agree);
-    s.pairs = malloc(n_pairs * sizeof *s.pairs);
-    s.up = malloc(2 * m * sizeof *s.up);
-    s.ambiguous_edge = calloc(m, sizeof *s.ambiguous_edge);
-    s.in_doubt = calloc(m, sizeof *s.in_doubt);
-    s.walk = malloc(m * sizeof *s.walk);
-    s.parent = malloc(m * sizeof *s.parent);
-    s.parent_edge = malloc(m * sizeof *s.parent_edge);
-    s.nodes = malloc(m * sizeof *s.nodes);
+    st = reserve(&s, n_pairs, err);
     int32_t *depth = calloc(m, sizeof *depth), *kept = malloc(2 * m * sizeof *kept);
-    if (!s.agree || !s.pairs || !s.up || !s.ambiguous_edge || !s.in_doubt || !s.walk || !s.parent ||
-        !s.parent_edge || !s.nodes || !depth || !kept) {
+    if (!st && (depth == NULL || kept == NULL))
         st = lathe_fail(err, LATHE_ERR_MEMORY, "active: no memory for %d nodes", (int) p);
+    if (st)
         goto done;
-    }
     const int64_t n = params->budget / p;
     got.n1 = (int64_t) llround((1 - gamma) * (double) n);
     got.n1 = got.n1 < 1 ? 1 : got.n1 > n ? n : got.n1;
     got.phase1 = got.n1 * p;
-    for (int32_t i = 0; i < p; i++)
-        s.nodes[i] = i;
     st = collect(&s, oracle, p, got.n1, err);
     if (st)
         goto done;
-    size_t k = 0;
-    for (int32_t u = 0; u < p; u++)
-        for (int32_t v = u + 1; v < p; v++)
-            s.pairs[k++] = (lathe_pair){u, v, count(&s, u, v)};
-    lathe_kruskal(s.pairs, (int64_t) k, p, &s.order, NULL, NULL, 0, s.up);
+    span(&s);
     st = lathe_tree_new(p, p, names, tree, err);
     if (st)
         goto done;
@@ -202,7 +251,7 @@ lathe_status lathe_tree_active(const lathe_tree_oracle *oracle, int32_t p, char 
     if (st)
         goto done;
     walk_tree(&s, tree, &adj, depth);
-    k = 0; /* candidate pairs are gathered at the front */
+    size_t k = 0; /* candidate pairs are gathered at the front */
     lathe_pair *candidates = s.pairs;
     for (int32_t a = 0; a < p; a++)
         for (int32_t b = a + 1; b < p; b++) {
@@ -251,7 +300,8 @@ lathe_status lathe_tree_active(const lathe_tree_oracle *oracle, int32_t p, char 
         walk_tree(&s, tree, &adj, depth);
     }
     got.left = params->budget - got.phase1 - got.phase2;
-    confidences(&s, tree, depth, theta);
+    if (!params->edges_only)
+        confidences(&s, tree, depth, theta);
     if (info != NULL)
         *info = got;
 done:
@@ -264,17 +314,48 @@ done:
     return st;
 }
 
+lathe_status lathe_tree_passive(const lathe_tree_oracle *oracle, int32_t p, int64_t n,
+                                const lathe_tie_order *order, lathe_pair *edges, lathe_error *err) {
+    state s = {.p = p, .order = *order};
+    lathe_status st = reserve(&s, (size_t) p, err);
+    st = st ? st : collect(&s, oracle, p, n, err);
+    if (!st) {
+        span(&s);
+        memcpy(edges, s.pairs, (size_t) (p - 1) * sizeof *edges);
+    }
+    release(&s);
+    return st;
+}
+
+/* 64 coins of probability theta: random words are compared with theta's bits, the highest first, until no
+ * coin is undecided: about seven words, where one after another they would take 64. */
+static uint64_t coins(lathe_rng *rng, uint64_t theta) {
+    uint64_t yes = 0, undecided = UINT64_MAX;
+    for (uint64_t bit = UINT64_C(1) << 63; bit > 0 && undecided != 0; bit >>= 1) {
+        const uint64_t word = lathe_rng_u64(rng);
+        if (theta & bit) { /* a 0 where theta has a 1: below it */
+            yes |= undecided & ~word;
+            undecided &= word;
+        } else {
+            undecided &= ~word;
+        }
+    }
+    return yes;
+}
+
 lathe_status lathe_homogeneous_sample(void *homogeneous, const int32_t *nodes, int32_t n_nodes, int64_t m,
                                       uint8_t *out, lathe_error *err) {
     (void) err;
     lathe_homogeneous *h = homogeneous;
-    const double theta = 0.5 * (1 - h->rho);
-    for (int64_t t = 0; t < m; t++) {
-        h->scratch[0] = lathe_rng_u64(&h->rng) & 1;
+    const uint64_t theta = (uint64_t) ldexp(0.5 * (1 - h->rho), 64);
+    for (int64_t begin = 0; begin < m; begin += 64) { /* 64 rows in a word a node */
+        const int64_t end = begin + 64 < m ? begin + 64 : m;
+        h->scratch[0] = lathe_rng_u64(&h->rng);
         for (int32_t i = 1; i < h->p; i++)
-            h->scratch[i] = h->scratch[h->parent[i]] ^ (lathe_rng_uniform(&h->rng) < theta);
-        for (int32_t k = 0; k < n_nodes; k++)
-            out[t * n_nodes + k] = h->scratch[nodes[k]];
+            h->scratch[i] = h->scratch[h->parent[i]] ^ coins(&h->rng, theta);
+        for (int64_t t = begin; t < end; t++)
+            for (int32_t k = 0; k < n_nodes; k++)
+                out[t * n_nodes + k] = (uint8_t) (h->scratch[nodes[k]] >> (t - begin) & 1);
     }
     return LATHE_OK;
 }

@@ -47,7 +47,7 @@ static lathe_status pack(learner *l, lathe_error *err) {
         l->xlogx[k] = lathe_xlogx((double) k);
     for (int32_t i = 0; i < l->p; i++) {
         uint64_t *word = l->bits + i * l->n_words;
-        lathe_pack_bits(l->table->columns[i].codes, l->n, word, l->n_words);
+        l->kernel->pack(l->table->columns[i].codes, l->n, word, l->n_words);
         l->kernel->tile(word, 1, word, 1, l->n_words, &l->ones[i], 1);
         l->spread[i] = (double) l->ones[i] * (double) (l->n - l->ones[i]);
         l->margin[i] = l->xlogx[l->ones[i]] + l->xlogx[l->n - l->ones[i]];

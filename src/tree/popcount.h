@@ -12,11 +12,10 @@ typedef void lathe_popcount_fn(const uint64_t *x, int32_t n_a, const uint64_t *y
 typedef struct lathe_popcount_kernel {
     const char *name;
     lathe_popcount_fn *tile;
+    /* The lowest bits of codes[n] as words[n_words]; what lies beyond n is zero. */
+    void (*pack)(const uint16_t *codes, int64_t n, uint64_t *words, int64_t n_words);
     bool (*usable)(void); /* on this processor */
 } lathe_popcount_kernel;
-
-/* The lowest bits of codes[n] as words[n_words]; what lies beyond n is zero. */
-void lathe_pack_bits(const uint16_t *codes, int64_t n, uint64_t *words, int64_t n_words);
 
 extern const lathe_popcount_kernel lathe_popcount_kernels[]; /* fastest first; the last always works */
 extern const size_t lathe_n_popcount_kernels;

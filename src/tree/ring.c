@@ -214,8 +214,8 @@ static lathe_status read_table(ring *r, const char *path, lathe_error *err) {
                             table.columns[i].n_missing > 0 ? "missing cells" : "more than two states");
     st = st ? st : set_sizes(r, table.n_columns, table.n_rows, path, err);
     for (int32_t k = 0; !st && k < share(r, r->rank); k++)
-        lathe_pack_bits(table.columns[first_column(r, r->rank) + k].codes, r->n, r->l.bits + k * r->n_words,
-                        r->n_words);
+        r->l.kernel->pack(table.columns[first_column(r, r->rank) + k].codes, r->n, r->l.bits + k * r->n_words,
+                          r->n_words);
     if (!st && r->rank == 0) {
         r->names = calloc((size_t) r->p, sizeof *r->names);
         for (int32_t i = 0; r->names != NULL && i < r->p; i++) {

@@ -7,13 +7,15 @@
 #include "base/rng_purpose.h"
 #include "base/stats.h"
 #include "base/thread.h"
+#include "tree/span.h"
 #include "tree/tree.h"
 
 enum { PIECE = 32, MAX_NODES = 2000 };
 
 typedef struct worker_sums {
     int64_t passive_errors, active_errors, ambiguous, readings;
-    uint8_t *scratch; /* [p] */
+    uint64_t *scratch; /* [p] */
+    lathe_pair *edges; /* [p - 1] */
     lathe_status status;
     lathe_error err;
 } worker_sums;
@@ -24,33 +26,51 @@ typedef struct simulation {
     worker_sums *sums; /* one a worker */
 } simulation;
 
+static bool is_edge(const int32_t *parent, int32_t u, int32_t v) {
+    return parent[v] == u || parent[u] == v;
+}
+
 static bool is_true_tree(const lathe_tree *tree, const int32_t *parent, int32_t p) {
     if (tree->n_edges != p - 1)
         return false;
-    for (int32_t e = 0; e < tree->n_edges; e++) {
-        const int32_t u = tree->edges[e].u, v = tree->edges[e].v;
-        if (parent[v] != u && parent[u] != v)
+    for (int32_t e = 0; e < tree->n_edges; e++)
+        if (!is_edge(parent, tree->edges[e].u, tree->edges[e].v))
             return false;
-    }
     return true;
 }
 
-/* One tree; c is beyond all margins for passive learning, so that every node is in doubt and read again. */
-static lathe_status learn(const simulation *s, worker_sums *w, uint32_t trial, bool active, bool *right,
-                          lathe_active_info *info) {
+static lathe_homogeneous stream(const simulation *s, worker_sums *w, uint32_t number) {
     const lathe_simulation_params *q = s->params;
-    lathe_homogeneous h = {.parent = q->parent,
-                           .p = q->p,
-                           .rho = q->rho,
-                           .rng = lathe_rng_new(q->seed, LATHE_RNG_TREE_TRIAL, 2 * trial + active),
-                           .scratch = w->scratch};
+    return (lathe_homogeneous){.parent = q->parent,
+                               .p = q->p,
+                               .rho = q->rho,
+                               .rng = lathe_rng_new(q->seed, LATHE_RNG_TREE_TRIAL, number),
+                               .scratch = w->scratch};
+}
+
+static lathe_status learn_passive(const simulation *s, worker_sums *w, uint32_t trial, bool *right) {
+    const lathe_simulation_params *q = s->params;
+    lathe_homogeneous h = stream(s, w, 2 * trial);
+    const lathe_tree_oracle oracle = {lathe_homogeneous_sample, &h};
+    const lathe_tie_order order = {.seed = q->seed, .trial = trial};
+    lathe_status st = lathe_tree_passive(&oracle, q->p, q->n, &order, w->edges, &w->err);
+    *right = !st;
+    for (int32_t e = 0; e + 1 < q->p && *right; e++)
+        *right = is_edge(q->parent, w->edges[e].u, w->edges[e].v);
+    return st;
+}
+
+static lathe_status learn_active(const simulation *s, worker_sums *w, uint32_t trial, bool *right,
+                                 lathe_active_info *info) {
+    const lathe_simulation_params *q = s->params;
+    lathe_homogeneous h = stream(s, w, 2 * trial + 1);
     const lathe_tree_oracle oracle = {lathe_homogeneous_sample, &h};
     const lathe_active_params params = {.budget = q->n * q->p,
                                         .gamma = q->gamma,
-                                        .c = active ? q->c : 1e9,
-                                        .rho = active ? 0 : q->rho,
+                                        .c = q->c,
                                         .seed = q->seed,
-                                        .trial = trial};
+                                        .trial = trial,
+                                        .edges_only = true};
     lathe_tree tree;
     memset(info, 0, sizeof *info);
     lathe_status st = lathe_tree_active(&oracle, q->p, s->names, &params, &tree, info, &w->err);
@@ -73,11 +93,11 @@ static void do_trials(void *ctx, int worker, int64_t piece, int64_t begin, int64
         const uint32_t trial = (uint32_t) (s->params->first_trial + t);
         bool right = false;
         lathe_active_info info;
-        w->status = learn(s, w, trial, false, &right, &info);
+        w->status = learn_passive(s, w, trial, &right);
         if (w->status)
             return;
         w->passive_errors += !right;
-        w->status = learn(s, w, trial, true, &right, &info);
+        w->status = learn_active(s, w, trial, &right, &info);
         if (w->status)
             return;
         w->active_errors += !right;
@@ -113,8 +133,9 @@ lathe_status lathe_exponent_simulate(const lathe_simulation_params *params, lath
         ok = s.names[i] != NULL;
     }
     for (int k = 0; ok && k < n_workers; k++) {
-        s.sums[k].scratch = malloc((size_t) p);
-        ok = s.sums[k].scratch != NULL;
+        s.sums[k].scratch = malloc((size_t) p * sizeof *s.sums[k].scratch);
+        s.sums[k].edges = malloc((size_t) p * sizeof *s.sums[k].edges);
+        ok = s.sums[k].scratch != NULL && s.sums[k].edges != NULL;
     }
     if (!st && !ok)
         st = lathe_fail(err, LATHE_ERR_MEMORY, "simulation: no memory");
@@ -142,6 +163,7 @@ lathe_status lathe_exponent_simulate(const lathe_simulation_params *params, lath
         ambiguous += s.sums[k].ambiguous;
         readings += s.sums[k].readings;
         free(s.sums[k].scratch);
+        free(s.sums[k].edges);
     }
     if (out->trials > 0) {
         out->mean_ambiguous = (double) ambiguous / (double) out->trials;

@@ -2,7 +2,7 @@
 #ifndef LATHE_TREE_SPAN_H
 #define LATHE_TREE_SPAN_H
 
-#include "lathe/base.h"
+#include "lathe/tree.h"
 
 typedef struct lathe_pair {
     int32_t u, v; /* u < v */
@@ -24,5 +24,10 @@ bool lathe_tie_before(const lathe_tie_order *order, int32_t u1, int32_t v1, int3
  * scratch. */
 int64_t lathe_kruskal(lathe_pair *pairs, int64_t n, int32_t p, const lathe_tie_order *order,
                       const bool *discrete, const int32_t *first, int32_t n_first, int32_t *up);
+
+/* Chow-Liu on n full vectors of p nodes of two states, by how often they agree: edges[p - 1], best first. */
+LATHE_NODISCARD lathe_status lathe_tree_passive(const lathe_tree_oracle *oracle, int32_t p, int64_t n,
+                                                const lathe_tie_order *order, lathe_pair *edges,
+                                                lathe_error *err);
 
 #endif

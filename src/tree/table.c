@@ -440,7 +440,8 @@ lathe_status lathe_table_read(const char *path, const lathe_table_params *params
 }
 
 static lathe_status add_cell_text(lathe_buf *buf, const char *text, lathe_error *err) {
-    if (*text && strpbrk(text, ",\"\n\r;\t ") == NULL)
+    const bool like_mark = strncmp(text, "\xef\xbb\xbf", 3) == 0; /* first in a file it would be skipped */
+    if (*text && !like_mark && strpbrk(text, ",\"\n\r;\t ") == NULL)
         return lathe_buf_text(buf, text, err);
     lathe_status st = lathe_buf_text(buf, "\"", err);
     for (const char *p = text; *p && !st; p++) {

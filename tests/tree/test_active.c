@@ -91,7 +91,7 @@ static void the_hand_worked_step_is_followed(void **state) {
 static double errors(const int32_t *parent, int32_t p, double rho, int64_t n, double c, int trials,
                      uint32_t first) {
     char *names[32], label[32][4];
-    uint8_t scratch[32];
+    uint64_t scratch[32];
     int wrong = 0;
     for (int32_t i = 0; i < p; i++) {
         snprintf(label[i], sizeof label[i], "%d", (int) i);
