@@ -225,6 +225,15 @@ typedef struct lathe_train_params {
     lathe_status (*observe)(void *user, lathe_train_moment *moment, lathe_error *err);
     bool (*observe_wants)(void *user, int64_t step);
     void *observe_user;
+    /** Tokens see their own document only, and positions begin anew with it. A document begins at each BOS of
+     * the tokenizer; one without BOS: after each EOS. */
+    bool attn_reset;
+    int32_t sample_every; /**< steps between samples, 0: none */
+    /** Writes what the model at this step says: `model` is a GGUF file that is removed afterwards. What the
+     * callback writes as lines {"step": N, ...} of output/samples.jsonl is shown in the report, and cut to
+     * the checkpoint's step by a run that goes on. Called by one process. */
+    lathe_status (*sample)(void *user, int64_t step, const char *model, lathe_error *err);
+    void *sample_user;
     lathe_logger logger;
     lathe_progress progress;
 } lathe_train_params;

@@ -10,17 +10,18 @@ enum { LATHE_TRAIN_GROUPS_MAX = 64, LATHE_TRAIN_FILES_MAX = 256 };
 typedef struct train_args {
     bool unused;
     const char *data, *eval, *tokenizer, *output, *init, *distill, *family, *shape, *name, *separator,
-        *repeats, *curvature;
+        *repeats, *curvature, *sample_prompt, *device;
     int64_t layers, embd, heads, heads_kv, ff, ctx, batch, accum, steps, warmup, seed, eval_every, save_every,
-        keep, threads, vocab, patience, dropout_from;
+        keep, threads, vocab, patience, dropout_from, sample_every, sample_tokens;
     int32_t optimizer, other, schedule, ns, muon, reduce;
     double lr, lr_other, weight_decay, decay, clip, ema, max_time, distill_weight, z_loss, label_smoothing,
         hold_out, stop_loss, dropout;
-    bool untied, fresh, resume, original_scale, list_groups, recompute, dry_run;
+    bool untied, fresh, resume, original_scale, list_groups, recompute, dry_run, attn_reset;
     /* Given by a flag or at the top of the file: these win over the sections. */
     struct {
         bool data, eval, tokenizer, init, family, shape, name, separator, layers, embd, heads, heads_kv, ff,
-            ctx, seed, optimizer, schedule, lr, lr_other, weight_decay, clip, ema, hold_out, warmup, untied;
+            ctx, seed, optimizer, schedule, lr, lr_other, weight_decay, clip, ema, hold_out, warmup, untied,
+            attn_reset;
     } seen;
     lathe_train_group groups[LATHE_TRAIN_GROUPS_MAX];
     size_t n_groups;

@@ -233,6 +233,7 @@ lathe_status lathe_train_sections(train_args *a, const struct lathe_config *conf
                         {"tokenizer", PATHS, &a->tokenizer, &a->seen.tokenizer, NULL},
                         {"separator", TEXT, &a->separator, &a->seen.separator, NULL},
                         {"hold_out", REAL, &a->hold_out, &a->seen.hold_out, NULL},
+                        {"attn_reset", TRUTH, &a->attn_reset, &a->seen.attn_reset, NULL},
                         {"seed", INT, &a->seed, &a->seen.seed, NULL}};
     const key optim[] = {{"name", CHOICE, &a->optimizer, &a->seen.optimizer, lathe_train_optimizers},
                          {"preset", CHOICE, &a->optimizer, &a->seen.optimizer, lathe_train_optimizers},

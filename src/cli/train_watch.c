@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
+#include "base/json.h"
 #include "base/text.h"
+#include "lathe/decode.h"
 
 lathe_status train_watch_parse(train_watch *w, const char *text, lathe_error *err) {
     static const char *const bys[] = {"block", "tensor", "kind", NULL};
@@ -59,8 +62,7 @@ lathe_status train_watch_parse(train_watch *w, const char *text, lathe_error *er
 
 bool train_watch_wants(void *user, int64_t step) {
     const train_watch *w = user;
-    return (w->curvature_every > 0 && step % w->curvature_every == 0) ||
-           (w->sample_every > 0 && step % w->sample_every == 0);
+    return w->curvature_every > 0 && step % w->curvature_every == 0;
 }
 
 /* Appends to the row's fields; what does not fit is left out whole. */
@@ -153,6 +155,66 @@ lathe_status train_watch_observe(void *user, lathe_train_moment *m, lathe_error 
     if (w->curvature_every > 0 && m->step % w->curvature_every == 0)
         return curvature(w, m, err);
     return LATHE_OK;
+}
+
+/* --- Samples ------------------------------------------------------------------------------------------ */
+
+static bool collect(void *user, const char *text, size_t n_bytes) {
+    lathe_buf *b = user;
+    return lathe_buf_add(b, text, n_bytes, NULL) == LATHE_OK;
+}
+
+static lathe_status generate(const train_watch *w, const char *path, int64_t step, lathe_buf *out,
+                             lathe_error *err) {
+    lathe_model *model = NULL;
+    lathe_session *session = NULL;
+    lathe_session_params params = lathe_session_params_default();
+    params.n_predict = (int32_t) w->sample_tokens;
+    params.sampler.seed = w->seed + (uint64_t) step;
+    params.context.n_threads = w->threads;
+    lathe_status status = lathe_model_load(path, NULL, &model, err);
+    if (status == LATHE_OK)
+        status = lathe_session_new(model, &params, &session, err);
+    if (status == LATHE_OK)
+        status = lathe_session_generate(session, w->prompt, collect, out, err);
+    lathe_session_free(session);
+    lathe_model_free(model);
+    return status;
+}
+
+static lathe_status append_line(const train_watch *w, int64_t step, const char *text, lathe_error *err) {
+    char path[4200], *line;
+    json_t *said = lathe_json_bytes(text, strlen(text));
+    json_t *j = json_object();
+    snprintf(path, sizeof path, "%s/samples.jsonl", w->folder);
+    json_object_set_new(j, "step", json_integer(step));
+    json_object_set_new(j, "prompt", json_string(w->prompt));
+    json_object_set_new(j, "text", said);
+    line = json_dumps(j, JSON_PRESERVE_ORDER);
+    json_decref(j);
+    FILE *f = line != NULL ? fopen(path, "a") : NULL;
+    bool ok = f != NULL && fprintf(f, "%s\n", line) > 0;
+    if (f != NULL)
+        ok = fclose(f) == 0 && ok;
+    free(line);
+    return ok ? LATHE_OK : lathe_fail(err, LATHE_ERR_IO, "%s cannot be written: is the disk full?", path);
+}
+
+lathe_status train_watch_sample(void *user, int64_t step, const char *model, lathe_error *err) {
+    const train_watch *w = user;
+    lathe_buf out;
+    lathe_buf_init(&out, 1 << 24);
+    lathe_status status = generate(w, model, step, &out, err);
+    char *text =
+        status == LATHE_OK && lathe_buf_add(&out, "", 1, err) == LATHE_OK ? lathe_buf_take(&out, NULL) : NULL;
+    lathe_buf_free(&out);
+    if (status == LATHE_OK)
+        status = text == NULL ? lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a sample")
+                              : append_line(w, step, text, err);
+    if (status == LATHE_OK)
+        lathe_log(&w->cli->logger, LATHE_LOG_INFO, "step %lld: %s%s", (long long) step, w->prompt, text);
+    free(text);
+    return status;
 }
 
 void train_watch_free(train_watch *w) {

@@ -88,6 +88,12 @@ static const lathe_option options[] = {
      .kind = LATHE_OPTION_LIST,
      AT(repeats),
      .help = "(texts) how often the documents of each file are used in a pass"},
+    {.name = "attn-reset",
+     .group = "data",
+     .kind = LATHE_OPTION_FLAG,
+     AT(attn_reset),
+     SEEN(attn_reset),
+     .help = "tokens see their own document only, and positions begin anew with it [documents are joined]"},
     {.name = "output",
      .short_name = "o",
      .group = "data",
@@ -198,6 +204,16 @@ static const lathe_option options[] = {
      AT(curvature),
      .help = "measure the curvature along every N-th step (by=block|tensor|kind, matrices=both|no, "
              "split=yes|no)"},
+    COUNT("sample-every", sample_every, 0, 1e9, "0",
+          "steps between samples of text (samples.jsonl, report.html); 0: none", "run"),
+    {.name = "sample-prompt",
+     .group = "run",
+     .arg = "TEXT",
+     .kind = LATHE_OPTION_TEXT,
+     AT(sample_prompt),
+     .default_text = "a line break",
+     .help = "what samples go on from"},
+    COUNT("sample-tokens", sample_tokens, 1, 1e6, "64", "tokens of a sample", "run"),
     COUNT("keep", keep, 1, 4096, "3", "checkpoints that are kept", "run"),
     {.name = "optimizer",
      .group = "optimiser",
@@ -275,6 +291,8 @@ static void defaults(void *arguments) {
                                              .eval_every = p.eval_every,
                                              .save_every = p.save_every,
                                              .keep = p.keep,
+                                             .sample_prompt = "\n",
+                                             .sample_tokens = 64,
                                              .threads = 1,
                                              .optimizer = LATHE_OPTIM_MUON,
                                              .other = LATHE_OPTIM_ADAMW,
@@ -339,11 +357,17 @@ static lathe_train_params params_of(const train_args *a, train_watch *watch, lat
     p.dropout = a->dropout;
     p.dropout_from = a->dropout_from;
     p.recompute = a->recompute;
+    p.attn_reset = a->attn_reset;
     p.patience = (int32_t) a->patience;
     p.stop_loss = a->stop_loss;
     p.exact_reduce = a->reduce == 1;
     p.must_resume = a->resume;
-    if (watch->curvature_every > 0 || watch->sample_every > 0) {
+    if (a->sample_every > 0) {
+        p.sample_every = (int32_t) a->sample_every;
+        p.sample = train_watch_sample;
+        p.sample_user = watch;
+    }
+    if (watch->curvature_every > 0) {
         p.observe = train_watch_observe;
         p.observe_wants = train_watch_wants;
         p.observe_user = watch;
@@ -516,7 +540,12 @@ static lathe_status train(train_args *a, lathe_train_texts_result *made, lathe_c
         status = find_data(a, made, cli, err);
     if (status != LATHE_OK)
         return status;
-    train_watch watch = {.cli = cli, .threads = (int32_t) a->threads, .folder = a->output};
+    train_watch watch = {.cli = cli,
+                         .threads = (int32_t) a->threads,
+                         .folder = a->output,
+                         .prompt = a->sample_prompt,
+                         .sample_tokens = a->sample_tokens,
+                         .seed = (uint64_t) a->seed};
     status = train_watch_parse(&watch, a->curvature, err);
     if (status != LATHE_OK)
         return status;

@@ -7,7 +7,9 @@
 #include "decode/draft_model.h"
 #include "decode/verifier.h"
 
-enum { PIECE = 16 }; /* tokens that a sequence may add to a shared forward pass; longer texts are read alone */
+enum {
+    PIECE = 16
+}; /* tokens that a sequence may add to a shared forward pass; longer texts are read alone */
 
 /* Probability of the likeliest id at temperature 1, and the id; ties to the lowest. */
 static double best_of(const float *logits, int32_t n, int32_t *id) {
@@ -165,9 +167,9 @@ lathe_status lathe_draft_many(const lathe_draft_job *jobs, int32_t n, lathe_erro
     lane *lanes = calloc((size_t) n, sizeof *lanes);
     int32_t *tokens = malloc(2 * rows * sizeof *tokens);
     uint8_t *want = malloc(rows);
-    lathe_status status = lanes && tokens && want
-                              ? LATHE_OK
-                              : lathe_fail(err, LATHE_ERR_MEMORY, "no memory for drafts of %d texts", (int) n);
+    lathe_status status = lanes && tokens && want ? LATHE_OK
+                                                  : lathe_fail(err, LATHE_ERR_MEMORY,
+                                                               "no memory for drafts of %d texts", (int) n);
     int32_t n_open = 0;
     for (int32_t i = 0; !status && i < n; i++) {
         lane *l = &lanes[i];

@@ -33,9 +33,9 @@ static lathe_status choose_head(const lathe_proposer_params *params, lathe_draft
     mp.vocab_only = true;
     lathe_status status = lathe_model_load(params->file, &mp, &words, err);
     if (!status)
-        status = lathe_draft_head(lathe_model_vocab(words),
-                                  lathe_model_vocab(words) ? lathe_model_n_vocab(words) : params->n_vocab,
-                                  params->draft_head, params->draft_counts, &host->head, &host->n_logits, err);
+        status = lathe_draft_head(
+            lathe_model_vocab(words), lathe_model_vocab(words) ? lathe_model_n_vocab(words) : params->n_vocab,
+            params->draft_head, params->draft_counts, &host->head, &host->n_logits, err);
     lathe_model_free(words);
     return status;
 }
@@ -56,7 +56,7 @@ static lathe_status open_model(const lathe_proposer_params *params, lathe_draft_
     host->n_logits = lathe_model_n_logits(host->model);
     lathe_context_params cp = lathe_context_params_default();
     const int32_t trained = lathe_model_n_ctx_train(host->model);
-    const int32_t wanted = params->n_ctx > 0  ? params->n_ctx
+    const int32_t wanted = params->n_ctx > 0 ? params->n_ctx
                            : params->context ? lathe_context_n_ctx(params->context)
                                              : trained;
     host->n_ctx = wanted + 1 < trained ? wanted + 1 : trained; /* a whole text and the drafts behind it */

@@ -53,7 +53,8 @@ LATHE_NODISCARD lathe_status lathe_draft_sync_but(lathe_draft *s, const int32_t 
  * it has is left out. */
 void lathe_draft_take_logits(lathe_draft *s, const float *own);
 /* Reads ids [n] behind what is held, logits of the last. */
-LATHE_NODISCARD lathe_status lathe_draft_feed(lathe_draft *s, const int32_t *ids, int32_t n, lathe_error *err);
+LATHE_NODISCARD lathe_status lathe_draft_feed(lathe_draft *s, const int32_t *ids, int32_t n,
+                                              lathe_error *err);
 /* Makes room for `more` tokens by dropping the older half of what is held. */
 void lathe_draft_slide(lathe_draft *s, int32_t more);
 void lathe_draft_forget(lathe_draft *s);

@@ -15,9 +15,9 @@ typedef struct lathe_lane {
     double began;
     lathe_spec_source *source; /* of this round's draft; NULL: none */
     int32_t arm, n_drafts, first, n_past;
-    double promised;      /* tokens that its draft is expected to bring */
+    double promised;       /* tokens that its draft is expected to bring */
     lathe_token_tree tree; /* the pending token, and what of the draft is computed */
-    lathe_verdict plain;  /* of a lane without speculation */
+    lathe_verdict plain;   /* of a lane without speculation */
 } lathe_lane;
 
 typedef struct lathe_stream {
@@ -36,7 +36,7 @@ typedef struct lathe_stream {
     lathe_draft_job *jobs; /* [n_lanes] */
     struct lathe_lane_stop *stops;
     lathe_draft_request *requests;
-    bool has_tree;         /* the batch at hand is no batch of chains */
+    bool has_tree; /* the batch at hand is no batch of chains */
     uint8_t *want;
 } lathe_stream;
 

@@ -29,7 +29,8 @@ static int32_t room_of(const lathe_stream *t, const lathe_lane *l) {
 }
 
 static int32_t most_of(const lathe_stream *t, const lathe_lane *l, const lathe_spec_source *source) {
-    const int32_t room = room_of(t, l), cap = source->proposer->slow ? LATHE_LANE_SLOW_DRAFTS : LATHE_LANE_DRAFTS;
+    const int32_t room = room_of(t, l),
+                  cap = source->proposer->slow ? LATHE_LANE_SLOW_DRAFTS : LATHE_LANE_DRAFTS;
     const int32_t most = source->length < room ? source->length : room;
     return most < cap ? most : cap;
 }

@@ -11,7 +11,7 @@ static T *attention(void *user, struct ggml_context *ctx, T *q, T *k, T *v, T *m
     const lathe_fused_kernels *f = user;
     if (softcap > 0)
         return NULL;
-    return lathe_fused_causal(f->fused, ctx, q, k, v, scale, mask == f->mask ? 0 : f->window);
+    return lathe_fused_causal(f->fused, ctx, q, k, v, scale, mask == f->mask ? 0 : f->window, f->starts);
 }
 static T *swiglu(void *user, struct ggml_context *ctx, T *gate, T *up) {
     return lathe_fused_swiglu(((lathe_fused_kernels *) user)->fused, ctx, gate, up);

@@ -10,7 +10,8 @@ typedef struct lathe_fused_kernels {
     lathe_fused *fused;             /* NULL: none of them */
     const struct ggml_tensor *mask; /* layers with this one see all before them, others `window` tokens */
     int32_t window;
-    lathe_dropout *dropout; /* of residual branches; NULL: none */
+    struct ggml_tensor *starts; /* of documents (lathe_fused_causal); NULL: attention crosses them */
+    lathe_dropout *dropout;     /* of residual branches; NULL: none */
 } lathe_fused_kernels;
 
 lathe_kernels lathe_kernels_fused(lathe_fused_kernels *f);

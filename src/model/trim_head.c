@@ -31,8 +31,9 @@ lathe_status lathe_model_trim_head(lathe_model *m, const int32_t *ids, int32_t n
     lathe_weights *w = &m->weights.by_role;
     lathe_status status = check_ids(m, ids, n, err);
     if (status == LATHE_OK && (m->n_devices != 1 || !lathe_device_is_cpu(m->devices[0])))
-        status = lathe_fail(err, LATHE_ERR_UNSUPPORTED,
-                            "an output matrix is trimmed on the processor only; leave out --device and --rpc");
+        status =
+            lathe_fail(err, LATHE_ERR_UNSUPPORTED,
+                       "an output matrix is trimmed on the processor only; leave out --device and --rpc");
     if (status != LATHE_OK)
         return status;
     lathe_head head = {.n = n, .ids = malloc((size_t) n * sizeof *ids)};

@@ -62,10 +62,11 @@ struct ggml_tensor *lathe_fused_product(lathe_fused *f, struct ggml_context *ctx
 /* softmax(scale q k) v where each token sees itself and those before it in its own sequence, the last
  * `window` of them where that is not 0: q [dh, T, H, S], k and v [dh, T, Hk, S], rows of dh floats at any
  * stride
- * -> [dh H, T S]. NULL where it does not apply. */
+ * -> [dh H, T S]. starts i32 [T S] or NULL: the token of its sequence from which on each one sees, not
+ * falling within a sequence (documents that do not see each other). NULL where it does not apply. */
 struct ggml_tensor *lathe_fused_causal(lathe_fused *f, struct ggml_context *ctx, struct ggml_tensor *q,
                                        struct ggml_tensor *k, struct ggml_tensor *v, float scale,
-                                       int32_t window);
+                                       int32_t window, struct ggml_tensor *starts);
 /* silu(gate) up, contiguous; else NULL. */
 struct ggml_tensor *lathe_fused_swiglu(lathe_fused *f, struct ggml_context *ctx, struct ggml_tensor *gate,
                                        struct ggml_tensor *up);

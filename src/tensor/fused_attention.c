@@ -17,19 +17,33 @@ float *lathe_causal_head(const T *x, int64_t head, int64_t seq) {
 
 lathe_causal lathe_causal_of(const T *dst) {
     const T *q = dst->src[0], *k = dst->src[1];
-    lathe_causal c = {lathe_rows_best(), q->ne[0], q->ne[1],           q->ne[2],
-                      k->ne[2],          q->ne[3], dst->op_params[14], 0};
+    lathe_causal c = {lathe_rows_best(), q->ne[0],           q->ne[1], q->ne[2], k->ne[2],
+                      q->ne[3],          dst->op_params[14], 0,        NULL};
     memcpy(&c.scale, &dst->op_params[15], sizeof c.scale);
+    for (int i = 3; i < GGML_MAX_SRC && dst->src[i] != NULL; i++) /* the one source of integers */
+        if (dst->src[i]->type == GGML_TYPE_I32)
+            c.starts = dst->src[i]->data;
     return c;
 }
 
+/* First key that query t sees. */
+static int64_t first_of(const lathe_causal *c, int64_t seq, int64_t t) {
+    int64_t first = c->window > 0 && t - c->window + 1 > 0 ? t - c->window + 1 : 0;
+    int64_t start = c->starts != NULL ? c->starts[seq * c->n + t] : 0;
+    return start > first ? start : first;
+}
+
+int64_t lathe_causal_first(const lathe_causal *c, int64_t seq, int64_t t0) {
+    return first_of(c, seq, t0); /* neither bound falls from one query to the next */
+}
+
 int lathe_causal_probabilities(const lathe_causal *c, const float *q, int ldq, const float *k, int ldk,
-                               int64_t t0, int rows, int64_t lo, float *p, float *sum) {
+                               int64_t seq, int64_t t0, int rows, int64_t lo, float *p, float *sum) {
     int nk = (int) (t0 + rows - lo);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, nk, (int) c->dh, c->scale, q + t0 * ldq, ldq,
                 k + lo * ldk, ldk, 0, p, nk);
     for (int r = 0; r < rows; r++) {
-        int64_t t = t0 + r, first = c->window > 0 && t - c->window + 1 > lo ? t - c->window + 1 : lo;
+        int64_t t = t0 + r, first = first_of(c, seq, t);
         float *row = p + (size_t) r * (size_t) nk, *seen = row + (first - lo);
         int64_t n = t + 1 - first;
         memset(row, 0, (size_t) (first - lo) * sizeof *row);
@@ -37,10 +51,6 @@ int lathe_causal_probabilities(const lathe_causal *c, const float *q, int ldq, c
         memset(seen + n, 0, (size_t) (nk - (first - lo) - n) * sizeof *row);
     }
     return nk;
-}
-
-int64_t lathe_causal_first(const lathe_causal *c, int64_t t0) {
-    return c->window > 0 && t0 - c->window + 1 > 0 ? t0 - c->window + 1 : 0;
 }
 
 void lathe_fused_causal_op(T *dst, int ith, int nth, void *user) {
@@ -53,11 +63,11 @@ void lathe_fused_causal_op(T *dst, int ith, int nth, void *user) {
     for (int64_t u = ith; u < units; u += nth) {
         int64_t seq = u / (c.heads * blocks), head = u / blocks % c.heads,
                 t0 = u % blocks * LATHE_FUSED_QUERIES;
-        int64_t kv = head / (c.heads / c.heads_kv), lo = lathe_causal_first(&c, t0);
+        int64_t kv = head / (c.heads / c.heads_kv), lo = lathe_causal_first(&c, seq, t0);
         int rows = (int) (c.n - t0 < LATHE_FUSED_QUERIES ? c.n - t0 : LATHE_FUSED_QUERIES);
         int nk = lathe_causal_probabilities(&c, lathe_causal_head(q, head, seq), lathe_causal_stride(q),
-                                            lathe_causal_head(k, kv, seq), lathe_causal_stride(k), t0, rows,
-                                            lo, p, sum);
+                                            lathe_causal_head(k, kv, seq), lathe_causal_stride(k), seq, t0,
+                                            rows, lo, p, sum);
         float *out = (float *) dst->data + (seq * c.n + t0) * ldo + head * c.dh;
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, (int) c.dh, nk, 1, p, nk,
                     lathe_causal_head(v, kv, seq) + lo * lathe_causal_stride(v), lathe_causal_stride(v), 0,
@@ -87,12 +97,12 @@ void lathe_fused_causal_back_op(T *dst, int ith, int nth, void *user) {
         for (int64_t head = kv * group; head < (kv + 1) * group; head++)
             for (int64_t t0 = 0; t0 < c.n; t0 += LATHE_FUSED_QUERIES) {
                 int rows = (int) (c.n - t0 < LATHE_FUSED_QUERIES ? c.n - t0 : LATHE_FUSED_QUERIES);
-                int64_t lo = lathe_causal_first(&c, t0);
+                int64_t lo = lathe_causal_first(&c, seq, t0);
                 const float *qh = lathe_causal_head(q, head, seq), *kh = lathe_causal_head(k, kv, seq),
                             *vh = lathe_causal_head(v, kv, seq);
                 const float *go = (const float *) g->data + (seq * c.n + t0) * ldq + head * c.dh;
                 int nk = lathe_causal_probabilities(&c, qh, lathe_causal_stride(q), kh,
-                                                    lathe_causal_stride(k), t0, rows, lo, p, sum);
+                                                    lathe_causal_stride(k), seq, t0, rows, lo, p, sum);
                 cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, nk, dh, 1, go, ldq,
                             vh + lo * lathe_causal_stride(v), lathe_causal_stride(v), 0, dp, nk);
                 for (int r = 0; r < rows; r++) {
@@ -115,17 +125,17 @@ bool lathe_causal_is_rows(const T *x) {
            x->nb[1] / sizeof(float) <= INT32_MAX && x->nb[1] / sizeof(float) >= (size_t) x->ne[0];
 }
 
-T *lathe_fused_causal(lathe_fused *f, struct ggml_context *ctx, T *q, T *k, T *v, float scale,
-                      int32_t window) {
+T *lathe_fused_causal(lathe_fused *f, struct ggml_context *ctx, T *q, T *k, T *v, float scale, int32_t window,
+                      T *starts) {
     if (!lathe_causal_is_rows(q) || !lathe_causal_is_rows(k) || !lathe_causal_is_rows(v) ||
         q->ne[0] != k->ne[0] || q->ne[0] != v->ne[0] || q->ne[1] != k->ne[1] || k->ne[1] != v->ne[1] ||
         k->ne[2] != v->ne[2] || k->ne[2] < 1 || q->ne[2] % k->ne[2] != 0 || q->ne[3] != k->ne[3] ||
         k->ne[3] != v->ne[3] ||
         (size_t) (LATHE_FUSED_BLOCKS * LATHE_FUSED_QUERIES * q->ne[1]) > f->per_thread)
         return NULL;
-    T *args[] = {q, k, v};
-    T *y = ggml_custom_4d(ctx, GGML_TYPE_F32, q->ne[0] * q->ne[2], q->ne[1] * q->ne[3], 1, 1, args, 3,
-                          lathe_fused_causal_op, GGML_N_TASKS_MAX, f);
+    T *args[] = {q, k, v, starts};
+    T *y = ggml_custom_4d(ctx, GGML_TYPE_F32, q->ne[0] * q->ne[2], q->ne[1] * q->ne[3], 1, 1, args,
+                          starts != NULL ? 4 : 3, lathe_fused_causal_op, GGML_N_TASKS_MAX, f);
     y->op_params[14] = window;
     memcpy(&y->op_params[15], &scale, sizeof scale);
     return y;
@@ -138,11 +148,11 @@ void lathe_causal_copy_params(T *to, const T *y) {
 }
 
 void lathe_fused_causal_back(struct ggml_context *ctx, T *y, T *g, T *grads[3]) {
-    T *args[] = {y->src[0], y->src[1], y->src[2], g};
+    T *args[] = {y->src[0], y->src[1], y->src[2], g, y->src[3]};
     const T *q = y->src[0], *k = y->src[1];
     int64_t n_q = ggml_nelements(q), n_k = ggml_nelements(k);
-    T *all = ggml_custom_4d(ctx, GGML_TYPE_F32, n_q + 2 * n_k, 1, 1, 1, args, 4, lathe_fused_causal_back_op,
-                            GGML_N_TASKS_MAX, NULL);
+    T *all = ggml_custom_4d(ctx, GGML_TYPE_F32, n_q + 2 * n_k, 1, 1, 1, args, y->src[3] != NULL ? 5 : 4,
+                            lathe_fused_causal_back_op, GGML_N_TASKS_MAX, NULL);
     lathe_causal_copy_params(all, y);
     size_t offset = 0;
     for (size_t i = 0; i < 3; i++) {

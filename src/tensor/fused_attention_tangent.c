@@ -20,7 +20,7 @@ static block block_at(const lathe_causal *c, int64_t seq, int64_t head, int64_t 
                    .head = head,
                    .kv = head / (c->heads / c->heads_kv),
                    .t0 = t0,
-                   .lo = lathe_causal_first(c, t0),
+                   .lo = lathe_causal_first(c, seq, t0),
                    .rows = (int) (c->n - t0 < LATHE_FUSED_QUERIES ? c->n - t0 : LATHE_FUSED_QUERIES)};
 }
 
@@ -66,7 +66,7 @@ static void probabilities(const lathe_causal *c, block *b, T *const *src, int ta
     matrix q = queries(src[0], b), k = keys(src[1], b);
     float sum[LATHE_FUSED_QUERIES];
     b->nk = lathe_causal_probabilities(c, q.at - b->t0 * q.stride, q.stride, k.at - b->lo * k.stride,
-                                       k.stride, b->t0, b->rows, b->lo, p, sum);
+                                       k.stride, b->seq, b->t0, b->rows, b->lo, p, sum);
     scores(c, b, c->scale, queries(src[tangents], b), k, 0, tp);
     scores(c, b, c->scale, q, keys(src[tangents + 1], b), 1, tp);
     for (int r = 0; r < b->rows; r++) {
@@ -140,12 +140,14 @@ static void back_tangent_op(T *dst, int ith, int nth, void *user) {
 /* The node of op over y's sources and as many tangents; rows where they are not. */
 static T *with_tangents(struct ggml_context *ctx, T *y, T *const *tangents, int n, int64_t ne0, int64_t ne1,
                         ggml_custom_op_t op) {
-    T *args[8];
+    T *args[9];
     for (int i = 0; i < n; i++) {
         args[i] = y->src[i];
         args[n + i] = lathe_causal_is_rows(tangents[i]) ? tangents[i] : ggml_cont(ctx, tangents[i]);
     }
-    T *z = ggml_custom_4d(ctx, GGML_TYPE_F32, ne0, ne1, 1, 1, args, 2 * n, op, GGML_N_TASKS_MAX, NULL);
+    args[2 * n] = y->src[n]; /* where documents start, or nothing */
+    T *z = ggml_custom_4d(ctx, GGML_TYPE_F32, ne0, ne1, 1, 1, args, y->src[n] != NULL ? 2 * n + 1 : 2 * n, op,
+                          GGML_N_TASKS_MAX, NULL);
     lathe_causal_copy_params(z, y);
     return z;
 }

@@ -1,7 +1,7 @@
-/* fused_choose.c - how many columns of a product one call of the BLAS takes, by measurement: whole products are
- * fastest on one thread, equal shares on several. A choice is taken only where the result has the bits of the
- * standard slice, so that it never shows in a result; runs keep it all the same (train/checkpoint.c), since the
- * bits of other data are a matter of the BLAS. */
+/* fused_choose.c - how many columns of a product one call of the BLAS takes, by measurement: whole products
+ * are fastest on one thread, equal shares on several. A choice is taken only where the result has the bits of
+ * the standard slice, so that it never shows in a result; runs keep it all the same (train/checkpoint.c),
+ * since the bits of other data are a matter of the BLAS. */
 #include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,11 +62,13 @@ static void fill(T *x) {
 }
 
 static bool prepare(trial *t, lathe_fused *f, const lathe_fused_choice *c, ggml_backend_t cpu) {
-    *t = (trial){.ctx = ggml_init((struct ggml_init_params){
-                     .mem_size = 16 * ggml_tensor_overhead() + ggml_graph_overhead_custom(16, false), .no_alloc = true})};
+    *t = (trial){.ctx = ggml_init((struct ggml_init_params){.mem_size = 16 * ggml_tensor_overhead() +
+                                                                        ggml_graph_overhead_custom(16, false),
+                                                            .no_alloc = true})};
     if (t->ctx == NULL)
         return false;
-    T *w = ggml_new_tensor_2d(t->ctx, GGML_TYPE_F32, c->k, c->n), *x = ggml_new_tensor_2d(t->ctx, GGML_TYPE_F32, c->k, c->m);
+    T *w = ggml_new_tensor_2d(t->ctx, GGML_TYPE_F32, c->k, c->n),
+      *x = ggml_new_tensor_2d(t->ctx, GGML_TYPE_F32, c->k, c->m);
     T *g = ggml_new_tensor_2d(t->ctx, GGML_TYPE_F32, c->n, c->m), *y = lathe_fused_product(f, t->ctx, w, x);
     t->out = c->part == LATHE_FUSED_FORWARD ? y
              : c->part == LATHE_FUSED_DX    ? lathe_fused_product_dx(t->ctx, y, g)
@@ -133,7 +135,8 @@ static bool measure(lathe_fused *f, lathe_fused_choice *c, ggml_backend_t cpu) {
     return ok;
 }
 
-lathe_status lathe_fused_choose(lathe_fused *f, struct ggml_cgraph *graph, ggml_backend_t cpu, lathe_error *err) {
+lathe_status lathe_fused_choose(lathe_fused *f, struct ggml_cgraph *graph, ggml_backend_t cpu,
+                                lathe_error *err) {
     for (int i = 0; i < ggml_graph_n_nodes(graph); i++) {
         lathe_fused_choice c;
         if (!lathe_fused_product_shape(ggml_graph_node(graph, i), &c) || find(f, &c) < f->n_choices)
@@ -171,7 +174,8 @@ lathe_status lathe_fused_read_choices(lathe_fused *f, const char *text, lathe_er
         char name[16];
         long long k, n, m, slice;
         lathe_fused_choice c = {.part = LATHE_LEN(names)};
-        if (sscanf(at, "%15s %lld %lld %lld: %lld", name, &k, &n, &m, &slice) == 5 && k > 0 && n > 0 && m > 0 && slice > 0)
+        if (sscanf(at, "%15s %lld %lld %lld: %lld", name, &k, &n, &m, &slice) == 5 && k > 0 && n > 0 &&
+            m > 0 && slice > 0)
             for (size_t i = 0; i < LATHE_LEN(names); i++)
                 if (strcmp(name, names[i]) == 0)
                     c = (lathe_fused_choice){(lathe_fused_part) i, k, n, m, slice};

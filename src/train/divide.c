@@ -1,17 +1,20 @@
-/* divide.c - optimiser steps of matrices divided among processes (learning.md D.g): a matrix is stepped by one of
- * them, which hands the new weights to the others; its optimiser state stays there until a checkpoint needs it. What
- * works element by element (AdamW, ...) costs less than sending its result, and is done by all. */
+/* divide.c - optimiser steps of matrices divided among processes (learning.md D.g): a matrix is stepped by
+ * one of them, which hands the new weights to the others; its optimiser state stays there until a checkpoint
+ * needs it. What works element by element (AdamW, ...) costs less than sending its result, and is done by
+ * all. */
 #include <stdlib.h>
 
 #include "train/run.h"
 
 static bool is_divided(const lathe_run_tensor *t) {
-    return t->optim.kind == LATHE_OPTIM_MUON || t->optim.kind == LATHE_OPTIM_SHAMPOO || t->optim.kind == LATHE_OPTIM_SOAP;
+    return t->optim.kind == LATHE_OPTIM_MUON || t->optim.kind == LATHE_OPTIM_SHAMPOO ||
+           t->optim.kind == LATHE_OPTIM_SOAP;
 }
 
 /* Multiplications of one orthogonalisation, up to a factor; the other optimisers' grow alike. */
 static double cost_of(const lathe_run_tensor *t) {
-    double p = (double) (t->rows < t->cols ? t->rows : t->cols), q = (double) (t->rows < t->cols ? t->cols : t->rows);
+    double p = (double) (t->rows < t->cols ? t->rows : t->cols),
+           q = (double) (t->rows < t->cols ? t->cols : t->rows);
     return 4 * p * p * q + 2 * p * p * p;
 }
 
@@ -50,7 +53,8 @@ bool lathe_run_owns(const lathe_run *r, size_t i) {
 void lathe_run_share_weights(lathe_run *r) {
     for (size_t i = 0; i < r->n; i++)
         if (r->tensors[i].owner >= 0)
-            lathe_comm_share(r->comm, lathe_net_weights(r->net, i), lathe_net_size(r->net, i), r->tensors[i].owner);
+            lathe_comm_share(r->comm, lathe_net_weights(r->net, i), lathe_net_size(r->net, i),
+                             r->tensors[i].owner);
 }
 
 void lathe_run_share_states(lathe_run *r) {

@@ -1,4 +1,5 @@
 /* loop.c - the training run: steps, evaluation, metrics, checkpoints. */
+#include <cblas.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,8 +9,8 @@
 #include "base/machine.h"
 #include "train/run.h"
 
-/* metrics.jsonl without the rows after `step`: a resumed run writes them again. */
-static lathe_status trim_metrics(const char *path, int64_t step, lathe_error *err) {
+/* metrics.jsonl or samples.jsonl without the rows after `step`: a resumed run writes them again. */
+static lathe_status trim_rows(const char *path, int64_t step, lathe_error *err) {
     char *text;
     size_t n;
     if (lathe_file_read(path, 1u << 30, &text, &n, NULL) != LATHE_OK)
@@ -82,6 +83,28 @@ static lathe_status save(lathe_run *r, const row *m, lathe_error *err) {
     return lathe_comm_agree(r->comm, status, err);
 }
 
+/* What the model says now, told by the caller; process 0 alone. */
+static lathe_status sample(const lathe_run *r, int64_t t, lathe_error *err) {
+    const lathe_train_params *p = r->p;
+    if (p->sample == NULL || p->sample_every < 1 || t % p->sample_every != 0 || lathe_comm_rank(r->comm) != 0)
+        return LATHE_OK;
+    char path[4096];
+    float **values = malloc((r->n + 1) * sizeof *values);
+    if (values == NULL)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %zu tensors", r->n);
+    for (size_t i = 0; i < r->n; i++)
+        values[i] = r->at.average != NULL ? r->at.average[i] : lathe_net_weights(r->net, i);
+    snprintf(path, sizeof path, "%s/sample.tmp.gguf", p->output);
+    lathe_status status =
+        lathe_model_write(path, &r->desc, r->net, values, p->name, lathe_run_tokenizer(r), err);
+    free(values);
+    if (status == LATHE_OK)
+        status = p->sample(p->sample_user, t, path, err);
+    openblas_set_num_threads(1); /* as the step left it */
+    (void) remove(path);
+    return status;
+}
+
 /* Why the run ends at this step. */
 typedef struct ending {
     bool last, late, stop, good, stale;
@@ -126,6 +149,8 @@ static lathe_status loop(lathe_run *r, FILE *metrics, lathe_train_result *result
         end.stale = p->patience > 0 && isfinite(m.eval_loss) && r->at.stale >= p->patience;
         if (status == LATHE_OK)
             status = lathe_run_after(r, t, err);
+        if (status == LATHE_OK)
+            status = sample(r, t, err);
         if (status == LATHE_OK && metrics != NULL)
             status = log_row(metrics, r, &m, err);
         result->loss = m.loss;
@@ -184,7 +209,11 @@ lathe_status lathe_train_run_task(const lathe_train_params *params, const lathe_
     FILE *metrics = NULL;
     if (status == LATHE_OK && writes) {
         snprintf(path, sizeof path, "%s/metrics.jsonl", params->output);
-        status = trim_metrics(path, r.at.step, err);
+        status = trim_rows(path, r.at.step, err);
+        snprintf(path, sizeof path, "%s/samples.jsonl", params->output);
+        if (status == LATHE_OK)
+            status = trim_rows(path, r.at.step, err);
+        snprintf(path, sizeof path, "%s/metrics.jsonl", params->output);
         if (status == LATHE_OK && (metrics = fopen(path, "a")) == NULL)
             status = lathe_fail(err, LATHE_ERR_IO, "%s: cannot be written", path);
     }

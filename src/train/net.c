@@ -44,7 +44,10 @@ struct lathe_net {
     plan forward, backward;
     lathe_weights roles;
     T *tokens, *positions, *mask, *mask_sliding, *targets, *teacher;
-    T *logits;       /* of the forward graph */
+    int32_t document_begin, document_end; /* ids + 1; both 0: attention crosses documents */
+    T *starts; /* I32 [rows ctx] of documents, for fused attention; NULL: the masks hold them, one a sequence
+                */
+    T *logits; /* of the forward graph */
     T *loss_rows[2]; /* of the forward and of the backward graph */
     lathe_loss loss; /* read by both graphs */
     bool drops;
@@ -82,6 +85,7 @@ static T *build_logits(lathe_net *net, struct ggml_cgraph *graph, layers *marks)
     *f = (lathe_fused_kernels){.fused = net->fused,
                                .mask = net->mask,
                                .window = net->desc.window,
+                               .starts = net->starts,
                                .dropout = learns && net->drops ? &net->dropout : NULL};
     const lathe_kernels kernels = lathe_kernels_fused(f);
     if (net->task.logits != NULL)
@@ -147,12 +151,22 @@ static lathe_status open_backends(lathe_net *net, int32_t n_threads, lathe_error
     return lathe_fused_new(n_threads, net->ctx, &net->fused, err);
 }
 
-/* Each position sees those before it, the last `window` of them where that is not 0. */
-static void fill_mask(T *mask, int32_t ctx, int32_t window) {
+/* Each position sees those before it from its document's start on (NULL: 0), the last `window` of them where
+ * that is not 0. */
+static void fill_mask(float *mask, int32_t ctx, int32_t window, const int32_t *starts) {
     for (int32_t q = 0; q < ctx; q++)
         for (int32_t k = 0; k < ctx; k++)
-            ((float *) mask->data)[(size_t) q * (size_t) ctx + (size_t) k] =
-                k > q || (window > 0 && k <= q - window) ? -INFINITY : 0;
+            mask[(size_t) q * (size_t) ctx + (size_t) k] =
+                k > q || (window > 0 && k <= q - window) || (starts != NULL && k < starts[q]) ? -INFINITY : 0;
+}
+
+static bool is_reset(const lathe_net *net) {
+    return net->document_begin > 0 || net->document_end > 0;
+}
+/* Whether masks are read at all: fused attention has its own rule, but for scores with a soft cap. */
+static bool is_masked(const lathe_net *net) {
+    return net->fused == NULL || net->desc.attn_softcap > 0 ||
+           net->desc.n_embd_head_k != net->desc.n_embd_head_v;
 }
 
 static lathe_status build(lathe_net *net, const lathe_net_opts *opts, lathe_error *err) {
@@ -176,9 +190,12 @@ static lathe_status build(lathe_net *net, const lathe_net_opts *opts, lathe_erro
     }
     net->tokens = ggml_new_tensor_1d(net->fixed, GGML_TYPE_I32, n);
     net->positions = ggml_new_tensor_1d(net->fixed, GGML_TYPE_I32, n);
-    net->mask = ggml_new_tensor_2d(net->fixed, GGML_TYPE_F32, net->ctx, net->ctx);
+    const int64_t masks = is_reset(net) && is_masked(net) ? net->rows : 1;
+    net->mask = ggml_new_tensor_4d(net->fixed, GGML_TYPE_F32, net->ctx, net->ctx, 1, masks);
     if (net->desc.window > 0)
-        net->mask_sliding = ggml_new_tensor_2d(net->fixed, GGML_TYPE_F32, net->ctx, net->ctx);
+        net->mask_sliding = ggml_new_tensor_4d(net->fixed, GGML_TYPE_F32, net->ctx, net->ctx, 1, masks);
+    if (is_reset(net))
+        net->starts = ggml_new_tensor_1d(net->fixed, GGML_TYPE_I32, n);
     net->targets = ggml_new_tensor_1d(net->fixed, GGML_TYPE_I32, n);
     if (opts->teacher)
         net->teacher = ggml_new_tensor_2d(net->fixed, GGML_TYPE_F32, net->desc.n_vocab, n);
@@ -190,9 +207,9 @@ static lathe_status build(lathe_net *net, const lathe_net_opts *opts, lathe_erro
                           (long long) n);
     for (int64_t i = 0; i < n; i++)
         ((int32_t *) net->positions->data)[i] = (int32_t) (i % net->ctx);
-    fill_mask(net->mask, net->ctx, 0);
+    fill_mask(net->mask->data, net->ctx, 0, NULL);
     if (net->mask_sliding != NULL)
-        fill_mask(net->mask_sliding, net->ctx, net->desc.window);
+        fill_mask(net->mask_sliding->data, net->ctx, net->desc.window, NULL);
     if (net->task.logits == NULL)
         status = lathe_weights_bind(&net->desc, find, net, &net->roles, err);
     if (status != LATHE_OK)
@@ -249,6 +266,8 @@ lathe_status lathe_net_open(const lathe_desc *desc, const lathe_net_opts *opts, 
     net->ctx = ctx;
     net->loss = opts->loss;
     net->drops = opts->dropout > 0;
+    net->document_begin = opts->document_begin;
+    net->document_end = opts->document_end;
     net->dropout = (lathe_dropout){.p = opts->dropout, .seed = opts->seed};
     lathe_status status = LATHE_OK;
     if (opts->task == NULL) {
@@ -378,6 +397,28 @@ lathe_status lathe_net_load(lathe_net *net, const lathe_gguf *g, lathe_error *er
     return LATHE_OK;
 }
 
+/* Where the document of each token begins in its sequence; positions count from there, and masks follow. */
+static void begin_documents(lathe_net *net) {
+    const int32_t *tokens = net->tokens->data;
+    int32_t *starts = net->starts->data, *positions = net->positions->data;
+    for (int64_t row = 0; row < net->rows; row++) {
+        const int64_t first = row * net->ctx;
+        for (int32_t t = 0; t < net->ctx; t++) {
+            bool begins = t == 0 || tokens[first + t] + 1 == net->document_begin ||
+                          tokens[first + t - 1] + 1 == net->document_end;
+            starts[first + t] = begins ? t : starts[first + t - 1];
+            positions[first + t] = t - starts[first + t];
+        }
+        if (!is_masked(net))
+            continue;
+        const int64_t size = (int64_t) net->ctx * net->ctx;
+        fill_mask((float *) net->mask->data + row * size, net->ctx, 0, starts + first);
+        if (net->mask_sliding != NULL)
+            fill_mask((float *) net->mask_sliding->data + row * size, net->ctx, net->desc.window,
+                      starts + first);
+    }
+}
+
 static lathe_status run(lathe_net *net, const plan *p, const T *loss_rows, const int32_t *tokens, double *out,
                         lathe_error *err) {
     int64_t v = net->desc.n_vocab, n = (int64_t) net->rows * net->ctx;
@@ -388,6 +429,8 @@ static lathe_status run(lathe_net *net, const plan *p, const T *loss_rows, const
         ((int32_t *) net->tokens->data)[i] = at[0];
         ((int32_t *) net->targets->data)[i] = at[1];
     }
+    if (is_reset(net))
+        begin_documents(net);
     if (ggml_backend_sched_graph_compute(p->sched, p->graph) != GGML_STATUS_SUCCESS)
         return lathe_fail(err, LATHE_ERR_INTERNAL, "the training graph did not compute");
     net->sums = (lathe_net_sums){0};

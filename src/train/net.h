@@ -47,6 +47,9 @@ typedef struct lathe_net_opts {
     double dropout;  /* share of the branches' channels that gradients do without; set per step below */
     uint64_t seed;   /* of its masks */
     lathe_loss loss; /* what the gradients are of */
+    /* Attention and positions begin anew at each `begin` token and after each `end` token; 0: not at all. Ids
+     * + 1, so that zero means none. */
+    int32_t document_begin, document_end;
     const lathe_net_task
         *task; /* NULL: the plain model of the description, which else gives the vocabulary alone */
 } lathe_net_opts;

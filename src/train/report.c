@@ -122,6 +122,35 @@ static void number_row(lathe_report *page, const char *name, double value) {
     row(page, name, text);
 }
 
+/* The last samples of samples.jsonl, the newest first. */
+static void add_samples(lathe_report *page, const char *folder) {
+    enum { SHOWN = 5 };
+    char path[4096], step[64], *text;
+    size_t n, starts[SHOWN] = {0}, lines = 0;
+    snprintf(path, sizeof path, "%s/samples.jsonl", folder);
+    if (lathe_file_read(path, METRICS_MAX, &text, &n, NULL) != LATHE_OK)
+        return;
+    for (size_t i = 0; i < n; i += strcspn(text + i, "\n") + 1)
+        starts[lines++ % SHOWN] = i;
+    for (size_t k = 0; k < SHOWN && k < lines; k++) {
+        const char *at = text + starts[(lines - 1 - k) % SHOWN];
+        json_t *j = json_loadb(at, strcspn(at, "\n"), 0, NULL);
+        const char *prompt = json_string_value(json_object_get(j, "prompt")),
+                   *said = json_string_value(json_object_get(j, "text"));
+        char *whole = prompt != NULL && said != NULL ? malloc(strlen(prompt) + strlen(said) + 1) : NULL;
+        if (whole != NULL) {
+            snprintf(step, sizeof step, "Sample after step %lld",
+                     (long long) json_integer_value(json_object_get(j, "step")));
+            strcpy(whole, prompt);
+            strcat(whole, said);
+            lathe_report_details(page, step, whole);
+        }
+        free(whole);
+        json_decref(j);
+    }
+    free(text);
+}
+
 static void write_page(lathe_report *page, const lathe_run *r, const curves *c) {
     static const char *const header[] = {"", "value"};
     char text[64];
@@ -154,6 +183,7 @@ static void write_page(lathe_report *page, const lathe_run *r, const curves *c) 
          (const int[]){NDS}, 1, false);
     draw(page, c, "Speed", "Training tokens a second of each step.", "tokens/s", (const int[]){SPEED}, 1,
          false);
+    add_samples(page, r->p->output);
     lathe_report_details(page, "Settings", r->at.settings);
 }
 

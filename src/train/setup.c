@@ -60,6 +60,8 @@ static lathe_status write_settings(lathe_run *r, lathe_error *err) {
         status = lathe_buf_printf(&b, err, "dropout=%.9g\n", p->dropout);
     if (status == LATHE_OK && p->exact_reduce)
         status = lathe_buf_printf(&b, err, "reduce=exact\n");
+    if (status == LATHE_OK && p->attn_reset)
+        status = lathe_buf_printf(&b, err, "attn_reset=1\n");
     if (status == LATHE_OK && p->shape != NULL)
         status = lathe_buf_printf(&b, err, "shape=%s\n", p->shape);
     if (status == LATHE_OK && p->init != NULL)
@@ -100,6 +102,14 @@ static lathe_status check(const lathe_run *r, lathe_error *err) {
             "the teacher's share must be in [0, 1], the z-loss not negative and label smoothing in [0, 1)");
     if (!(p->dropout >= 0 && p->dropout < 1))
         return lathe_fail(err, LATHE_ERR_ARG, "dropout must be in [0, 1)");
+    if (p->sample != NULL && p->sample_every > 0 && (lathe_run_tokenizer(r) == NULL || r->task != NULL))
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "samples need a model with a tokenizer: give one with --tokenizer");
+    if (p->attn_reset && (p->observe != NULL || r->task != NULL))
+        return lathe_fail(
+            err, LATHE_ERR_UNSUPPORTED,
+            "attention that stops at documents goes with plain training: neither curvature nor another "
+            "task knows of it");
     if (p->observe != NULL && lathe_comm_size(r->comm) > 1)
         return lathe_fail(err, LATHE_ERR_UNSUPPORTED, "curvature during training takes one process");
     lathe_status status = lathe_optim_check(&p->matrix, err);
@@ -176,7 +186,45 @@ static lathe_status describe_new(lathe_run *r, lathe_error *err) {
     return lathe_desc_from_shape(&shape, &r->desc, err);
 }
 
-static lathe_status open_teacher(lathe_run *r, lathe_error *err) {
+/* The tokens at which attention is reset, as ids + 1 in opts. */
+static lathe_status find_boundaries(const lathe_run *r, lathe_net_opts *opts, lathe_error *err) {
+    enum { LOOKED_AT = 1 << 20 };
+    const char *path = lathe_run_tokenizer(r);
+    lathe_gguf *g = NULL;
+    lathe_vocab *vocab = NULL;
+    if (!r->p->attn_reset)
+        return LATHE_OK;
+    if (path == NULL)
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "attn_reset needs the tokenizer: it says which token begins a document");
+    lathe_status status = lathe_gguf_open(path, NULL, &g, err);
+    if (status == LATHE_OK)
+        status = lathe_vocab_from_gguf(g, &r->p->logger, &vocab, err);
+    lathe_gguf_close(g);
+    if (status != LATHE_OK)
+        return status;
+    int32_t bos = lathe_vocab_bos(vocab), eos = lathe_vocab_eos(vocab), wanted = bos >= 0 ? bos : eos;
+    lathe_vocab_free(vocab);
+    opts->document_begin = bos >= 0 ? bos + 1 : 0;
+    opts->document_end = bos < 0 && eos >= 0 ? eos + 1 : 0;
+    if (wanted < 0)
+        return lathe_fail(err, LATHE_ERR_INPUT, "%s: attn_reset needs a tokenizer with a BOS or an EOS token",
+                          path);
+    uint64_t n = lathe_tokens_count(r->data);
+    for (uint64_t i = 0; i < n && i < LOOKED_AT; i++) {
+        int32_t id;
+        lathe_tokens_read(r->data, i, 1, &id);
+        if (id == wanted)
+            return LATHE_OK;
+    }
+    return lathe_fail(
+        err, LATHE_ERR_INPUT,
+        "%s: none of its first tokens is %d, which %s a document: attn_reset has nothing to do; make it "
+        "from texts with `lathe train` or `lathe tokenize --train-data`",
+        r->p->data, wanted, bos >= 0 ? "begins" : "ends");
+}
+
+static lathe_status open_teacher(lathe_run *r, const lathe_net_opts *own, lathe_error *err) {
     const lathe_train_params *p = r->p;
     lathe_gguf *g = NULL;
     lathe_desc desc;
@@ -197,7 +245,11 @@ static lathe_status open_teacher(lathe_run *r, lathe_error *err) {
     if (status == LATHE_OK && desc.n_ctx_train < p->n_ctx)
         lathe_log(&p->logger, LATHE_LOG_WARN, "%s was trained on %d tokens, and teaches sequences of %d",
                   p->distill, desc.n_ctx_train, p->n_ctx);
-    const lathe_net_opts opts = {.rows = p->rows, .ctx = p->n_ctx, .n_threads = p->n_threads};
+    const lathe_net_opts opts = {.rows = p->rows,
+                                 .ctx = p->n_ctx,
+                                 .n_threads = p->n_threads,
+                                 .document_begin = own->document_begin,
+                                 .document_end = own->document_end};
     if (status == LATHE_OK)
         status = lathe_net_open(&desc, &opts, &r->teacher, err);
     if (status == LATHE_OK)
@@ -235,7 +287,7 @@ lathe_status lathe_run_open(lathe_run *r, lathe_error *err) {
     if (lathe_tokens_count(r->data) < (uint64_t) p->n_ctx + 1)
         return lathe_fail(err, LATHE_ERR_INPUT, "%s: %llu tokens are less than a sequence of %d + 1", p->data,
                           (unsigned long long) lathe_tokens_count(r->data), p->n_ctx);
-    const lathe_net_opts opts = {
+    lathe_net_opts opts = {
         .task = r->task != NULL ? &r->task->net : NULL,
         .rows = p->rows,
         .ctx = p->n_ctx,
@@ -254,9 +306,11 @@ lathe_status lathe_run_open(lathe_run *r, lathe_error *err) {
         status = p->init != NULL ? describe_init(r, err) : describe_new(r, err);
     }
     if (status == LATHE_OK)
+        status = find_boundaries(r, &opts, err);
+    if (status == LATHE_OK)
         status = lathe_net_open(&r->desc, &opts, &r->net, err);
     if (status == LATHE_OK && p->distill != NULL)
-        status = open_teacher(r, err);
+        status = open_teacher(r, &opts, err);
     if (status == LATHE_OK && p->tokenizer != NULL) {
         lathe_gguf *g = NULL;
         status = lathe_gguf_open(p->tokenizer, NULL, &g, err);

@@ -69,8 +69,11 @@ static void heads_that_do_not_fit_are_refused(void **state) {
     static const struct {
         int32_t ids[3], n;
         const char *says;
-    } cases[] = {{{3, 2, 4}, 3, "ids rise"}, {{2, 2, 4}, 3, "ids rise"}, {{0, 512, 600}, 3, "0 to 511"},
-                 {{-1, 2, 4}, 3, "id -1"},   {{0, 1, 2}, 513, "1 to 512"}};
+    } cases[] = {{{3, 2, 4}, 3, "ids rise"},
+                 {{2, 2, 4}, 3, "ids rise"},
+                 {{0, 512, 600}, 3, "0 to 511"},
+                 {{-1, 2, 4}, 3, "id -1"},
+                 {{0, 1, 2}, 513, "1 to 512"}};
     for (size_t i = 0; i < LATHE_LEN(cases); i++) {
         lathe_model_params mp = lathe_model_params_default();
         lathe_model *m = NULL;
@@ -134,7 +137,8 @@ typedef struct chains {
 
 /* Drafts of 6 behind each text, twice: the second time behind the text, one more token and the first draft's
  * first one. */
-static void draft_all(const lathe_model *target, const char *file, bool together, double temp, chains out[2]) {
+static void draft_all(const lathe_model *target, const char *file, bool together, double temp,
+                      chains out[2]) {
     lathe_draft *s[LANES] = {NULL};
     lathe_token_tree tree[LANES];
     lathe_sampler *sampler;

@@ -164,9 +164,13 @@ static T *make_ce(C *c, T *const *x) { /* second row ignored */
 /* Ops of ours (tensor/fused.h). */
 UNARY(own_product, lathe_fused_product(fused_ops, c, x[0], x[1]))
 UNARY(own_swiglu, lathe_fused_swiglu(fused_ops, c, x[0], x[1]))
-UNARY(own_causal, lathe_fused_causal(fused_ops, c, x[0], x[1], x[2], 0.4f, 0))
-UNARY(own_window, lathe_fused_causal(fused_ops, c, x[0], x[1], x[2], 0.4f, 5))
+UNARY(own_causal, lathe_fused_causal(fused_ops, c, x[0], x[1], x[2], 0.4f, 0, NULL))
+UNARY(own_window, lathe_fused_causal(fused_ops, c, x[0], x[1], x[2], 0.4f, 5, NULL))
 UNARY(own_ce, lathe_fused_ce(c, x[0], ids(c, 3, (int32_t[]){1, -1, 4})))
+static T *make_own_documents(C *c, T *const *x) { /* in sequences of 9: documents from 0, 4, 5; from 0, 7 */
+    const int32_t starts[18] = {0, 0, 0, 0, 4, 5, 5, 5, 5, 0, 0, 0, 0, 0, 0, 0, 7, 7};
+    return lathe_fused_causal(fused_ops, c, x[0], x[1], x[2], 0.4f, 0, ids(c, 18, starts));
+}
 static T *make_own_dropout(C *c, T *const *x) {
     static lathe_dropout d = {.p = 0.4, .seed = 3, .step = 2};
     return ggml_sqr(c, lathe_fused_dropout(&d, c, x[0], 1, 0));
@@ -252,6 +256,7 @@ static const op_case cases[] = {
     {"own SwiGLU", {{4, 3, 1, 1}, {4, 3, 1, 1}}, make_own_swiglu, 0},
     {"own attention, blocks", {{4, 70, 2, 1}, {4, 70, 1, 1}, {4, 70, 1, 1}}, make_own_causal, 0},
     {"own attention, window", {{4, 9, 4, 2}, {4, 9, 2, 2}, {4, 9, 2, 2}}, make_own_window, 0},
+    {"own attention, documents", {{4, 9, 4, 2}, {4, 9, 2, 2}, {4, 9, 2, 2}}, make_own_documents, 0},
     {"own cross entropy", {{5, 3, 1, 1}}, make_own_ce, 0},
     {"own dropout", {{8, 3, 1, 1}}, make_own_dropout, 0},
     {"upscale", {{3, 2, 2, 1}}, make_upscale, 0},

@@ -16,7 +16,7 @@
 
 enum { CTX = 90, ROWS = 2, VOCAB = 40 };
 
-static lathe_net *net_of(const lathe_family *family, int32_t n_threads, bool fused) {
+static lathe_shape small_shape(const lathe_family *family) {
     lathe_shape s = lathe_shape_default(family->name);
     s.n_layer = 2;
     s.n_embd = 32;
@@ -27,6 +27,11 @@ static lathe_net *net_of(const lathe_family *family, int32_t n_threads, bool fus
     s.n_ctx = CTX;
     s.window = family->window_period > 0 ? 21 : 0;
     s.tied = family->output != LATHE_MUST;
+    return s;
+}
+
+static lathe_net *net_of(const lathe_family *family, int32_t n_threads, bool fused) {
+    lathe_shape s = small_shape(family);
     lathe_desc desc;
     lathe_net *net;
     lathe_error err = {0};
@@ -91,6 +96,62 @@ static void any_threads(void **state) {
                             (size_t) lathe_net_size(nets[0], i) * sizeof(float));
     lathe_net_free(nets[0]);
     lathe_net_free(nets[1]);
+}
+
+/* Two documents in one sequence that do not see each other are two sequences: same loss, same gradients,
+ * through the fused ops and through masks, with and without windows. Without the reset they are not. */
+static void documents(void **state) {
+    (void) state;
+    enum { HALF = 45 };
+    static int32_t tokens[2 * (2 * HALF + 1)], halves[4 * (HALF + 1)];
+    lathe_error err = {0};
+    lathe_rng rng = lathe_rng_new(8, 36, 0);
+    for (int i = 0; i < (int) LATHE_LEN(tokens); i++)
+        tokens[i] = 1 + (int32_t) lathe_rng_below(&rng, VOCAB - 1);
+    for (int row = 0; row < 2; row++)
+        for (int half = 0; half < 2; half++) {
+            int32_t *at = tokens + row * (2 * HALF + 1) + half * HALF;
+            at[0] = 0; /* begins a document */
+            memcpy(halves + (2 * row + half) * (HALF + 1), at, (HALF + 1) * sizeof *at);
+            if (half == 1)
+                halves[(2 * row) * (HALF + 1) + HALF] = 0;
+        }
+    const lathe_family *family;
+    for (size_t f = 0; (family = lathe_family_at(f)) != NULL; f++)
+        for (int fused = 0; fused < 2; fused++) {
+            lathe_net *nets[3];
+            double loss[3], difference = 0, size = 0;
+            if (!fused)
+                setenv("LATHE_BLAS", "off", 1);
+            for (int i = 0; i < 3; i++) {
+                lathe_shape s = small_shape(family);
+                lathe_desc desc;
+                const lathe_net_opts opts = {.rows = i == 0 ? 4 : 2,
+                                             .ctx = i == 0 ? HALF : 2 * HALF,
+                                             .n_threads = 1,
+                                             .gradients = true,
+                                             .document_begin = i == 1 ? 1 : 0};
+                check_ok(lathe_desc_from_shape(&s, &desc, &err), err);
+                check_ok(lathe_net_open(&desc, &opts, &nets[i], &err), err);
+                lathe_net_init(nets[i], 9);
+                check_ok(lathe_net_gradients(nets[i], i == 0 ? halves : tokens, &loss[i], &err), err);
+            }
+            unsetenv("LATHE_BLAS");
+            check_near(loss[0], loss[1], 1e-5);
+            assert_true(fabs(loss[0] - loss[2]) > 1e-4);
+            for (size_t i = 0; i < lathe_net_n_tensors(nets[0]); i++)
+                for (int64_t k = 0; k < lathe_net_size(nets[0], i); k++) {
+                    double a = (double) lathe_net_gradient(nets[0], i)[k],
+                           b = (double) lathe_net_gradient(nets[1], i)[k];
+                    difference += (a - b) * (a - b);
+                    size += a * a;
+                }
+            if (!(sqrt(difference) <= 2e-4 * sqrt(size)))
+                fail_msg("%s, fused %d: gradients differ by %.3g of %.3g", family->name, fused,
+                         sqrt(difference), sqrt(size));
+            for (int i = 0; i < 3; i++)
+                lathe_net_free(nets[i]);
+        }
 }
 
 /* Slices by measurement leave the bits as they are, and go through their text unchanged. */
@@ -305,9 +366,9 @@ static void row_kernels(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(against_plain),  cmocka_unit_test(any_threads),
-                                       cmocka_unit_test(chosen_kernels), cmocka_unit_test(recomputed),
-                                       cmocka_unit_test(dropout),        cmocka_unit_test(dropout_gradient),
-                                       cmocka_unit_test(row_kernels)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(against_plain),    cmocka_unit_test(any_threads),
+                                       cmocka_unit_test(chosen_kernels),   cmocka_unit_test(documents),
+                                       cmocka_unit_test(recomputed),       cmocka_unit_test(dropout),
+                                       cmocka_unit_test(dropout_gradient), cmocka_unit_test(row_kernels)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
