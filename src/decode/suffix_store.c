@@ -1,8 +1,7 @@
-/* suffix_store.c - see suffix_store.h. Little endian throughout. */
+/* suffix_store.c - see suffix_store.h. */
 #define _DEFAULT_SOURCE /* flock */
 #include "decode/suffix_store.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
@@ -13,96 +12,41 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/file.h"
+#include "decode/suffix_index.h"
 
 enum {
-    HEADER = 64,
-    RECORD = 24,
-    ANSWER_MAX = 1 << 20,
     SUFFIX_MAX = 64,
-    COMPARE = 64, /* tokens by which positions are ordered */
-    FOLLOWERS_MAX = 1 << 14,
+    DRAFT_MAX = 64,
+    FOLLOWERS_MAX = 4096, /* different ones: beyond that no follower has a share worth a draft */
     LOCK_TRIES = 20,
+    PATH_BYTES = 4200,
+    EXTEND_FROM = 4096, /* tokens behind the index before it is made anew, or a part of it: */
+    EXTEND_PART = 16,
 };
-#define RECORD_MAGIC  0x52585346u
+#define MAGIC         "LATHESFX"
 #define DEFAULT_LIMIT ((int64_t) 64 << 20)
 
 struct lathe_suffix_store {
     char *folder;
-    int32_t n_vocab;
     int64_t limit;
+    lathe_log_key key;
     lathe_logger logger;
-    int32_t *text; /* [n] answers, each followed by -1 */
-    int32_t *sa;   /* [n_sa] positions of text, ordered by what follows */
-    int32_t n, n_sa;
-    int64_t n_records, skipped;
-    uint64_t key;
+    lathe_suffix_index disk, recent; /* what the index covers; the newest of what it does not */
+    int64_t skipped;
+    bool bad_index; /* the one on disk cannot be used */
 };
-
-/* --- Bytes --------------------------------------------------------------------------------------- */
-
-static uint32_t crc32_of(const uint8_t *bytes, size_t n, uint32_t crc) {
-    crc = ~crc;
-    for (size_t i = 0; i < n; i++) {
-        crc ^= bytes[i];
-        for (int k = 0; k < 8; k++)
-            crc = crc >> 1 ^ (crc & 1u ? 0xEDB88320u : 0u);
-    }
-    return ~crc;
-}
-
-static uint32_t get32(const uint8_t *p) {
-    return (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16 | (uint32_t) p[3] << 24;
-}
-
-static void put32(uint8_t *p, uint32_t x) {
-    for (int i = 0; i < 4; i++)
-        p[i] = (uint8_t) (x >> 8 * i);
-}
-
-static void put64(uint8_t *p, uint64_t x) {
-    put32(p, (uint32_t) x);
-    put32(p + 4, (uint32_t) (x >> 32));
-}
-
-static void make_header(const lathe_suffix_store *s, uint8_t header[HEADER]) {
-    memset(header, 0, HEADER);
-    memcpy(header, "LATHESFX", 8);
-    put32(header + 8, 1);
-    put32(header + 12, (uint32_t) s->n_vocab);
-    put64(header + 16, s->key);
-    put32(header + 60, crc32_of(header, 60, 0));
-}
-
-/* Over n, time and tokens. */
-static uint32_t record_crc(const uint8_t *record, uint32_t n) {
-    return crc32_of(record + RECORD, (size_t) n * 4, crc32_of(record + 4, 12, 0));
-}
-
-/* Length in bytes of the sound record at p [n_left], or 0. */
-static size_t record_at(const lathe_suffix_store *s, const uint8_t *p, size_t n_left) {
-    if (n_left < RECORD || get32(p) != RECORD_MAGIC)
-        return 0;
-    const uint32_t n = get32(p + 4);
-    if (n < 1 || n > ANSWER_MAX || n_left < RECORD + (size_t) n * 4 || get32(p + 16) != record_crc(p, n))
-        return 0;
-    for (uint32_t i = 0; i < n; i++)
-        if (get32(p + RECORD + 4 * i) >= (uint32_t) s->n_vocab)
-            return 0;
-    return RECORD + (size_t) n * 4;
-}
 
 /* --- The folder ---------------------------------------------------------------------------------- */
 
-static void path_of(const lathe_suffix_store *s, const char *name, char *out, size_t size) {
-    snprintf(out, size, "%s/%s", s->folder, name);
+static void path_of(const lathe_suffix_store *s, const char *name, char *out) {
+    snprintf(out, PATH_BYTES, "%s/%s", s->folder, name);
 }
 
 /* A descriptor that holds the lock, or -1 after 0.1 s. */
 static int lock(const lathe_suffix_store *s, int how) {
-    char path[4200];
-    path_of(s, "lock", path, sizeof path);
+    char path[PATH_BYTES];
+    path_of(s, "lock", path);
     const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     for (int i = 0; fd >= 0 && i < LOCK_TRIES; i++) {
         if (flock(fd, how | LOCK_NB) == 0)
@@ -122,110 +66,80 @@ static void unlock(int fd) {
 
 /* --- Reading ------------------------------------------------------------------------------------- */
 
-/* Takes the records of a log into text, the newest LATHE_STORE_TOKENS of them. */
-static void take_log(lathe_suffix_store *s, const uint8_t *bytes, size_t n_bytes) {
-    size_t at = HEADER;
-    int64_t total = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        int64_t seen = 0;
-        for (at = HEADER; at < n_bytes;) {
-            const size_t length = record_at(s, bytes + at, n_bytes - at);
-            if (length == 0) {
-                const size_t begin = at;
-                for (at += 4; at < n_bytes && record_at(s, bytes + at, n_bytes - at) == 0;)
-                    at += 4;
-                at = at < n_bytes ? at : n_bytes;
-                s->skipped += pass ? 0 : (int64_t) (at - begin);
-                continue;
-            }
-            const int32_t n = (int32_t) ((length - RECORD) / 4);
-            seen += n + 1;
-            if (pass == 0) {
-                s->n_records++;
-            } else if (total - seen < LATHE_STORE_TOKENS - n - 1 && s->n + n + 1 <= LATHE_STORE_TOKENS) {
-                for (int32_t i = 0; i < n; i++)
-                    s->text[s->n++] = (int32_t) get32(bytes + at + RECORD + 4 * (size_t) i);
-                s->text[s->n++] = -1;
-            }
-            at += length;
-        }
-        total = seen;
+/* The newest records of a log from byte `at` on, at most `most` tokens of them, sorted. */
+static lathe_status take_records(const lathe_suffix_store *s, const lathe_file *log, size_t at, int64_t most,
+                                 lathe_suffix_index *index, int64_t *skipped, lathe_error *err) {
+    size_t length, from = at;
+    int64_t total = 0, ignored = 0;
+    for (size_t p = at; lathe_log_next(&s->key, log->bytes, log->n_bytes, &p, &length, skipped); p += length)
+        total += (int64_t) ((length - LATHE_LOG_RECORD) / 4) + 1;
+    for (; total > most && lathe_log_next(&s->key, log->bytes, log->n_bytes, &from, &length, &ignored);
+         from += length)
+        total -= (int64_t) ((length - LATHE_LOG_RECORD) / 4) + 1;
+    int32_t *own = total < INT32_MAX / 2 ? malloc((2 * (size_t) total + 1) * sizeof *own) : NULL;
+    if (own == NULL)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %lld past tokens", (long long) total);
+    int32_t n = 0;
+    for (; lathe_log_next(&s->key, log->bytes, log->n_bytes, &from, &length, &ignored); from += length) {
+        for (size_t i = LATHE_LOG_RECORD; i < length; i += 4)
+            own[n++] = (int32_t) lathe_get32(log->bytes + from + i);
+        own[n++] = -1;
     }
+    lathe_suffix_index_sort(own, n, index);
+    return LATHE_OK;
 }
 
-static void swap32(int32_t *a, int32_t *b) {
-    const int32_t t = *a;
-    *a = *b;
-    *b = t;
-}
-
-/* Order of positions: by the text behind them, then by place. */
-static int compare_at(const lathe_suffix_store *s, int32_t a, int32_t b) {
-    const int32_t *x = s->text + a, *y = s->text + b;
-    for (int k = 0; k < COMPARE; k++) {
-        if (x[k] != y[k])
-            return x[k] < y[k] ? -1 : 1;
-        if (x[k] < 0)
-            break;
-    }
-    return (a > b) - (a < b);
-}
-
-static void sift(const lathe_suffix_store *s, int32_t *v, int32_t n, int32_t root) {
-    for (;;) {
-        int32_t child = 2 * root + 1;
-        if (child >= n)
-            return;
-        if (child + 1 < n && compare_at(s, v[child], v[child + 1]) < 0)
-            child++;
-        if (compare_at(s, v[root], v[child]) >= 0)
-            return;
-        swap32(&v[root], &v[child]);
-        root = child;
-    }
-}
-
-static void sort_positions(lathe_suffix_store *s) {
-    for (int32_t i = 0; i < s->n; i++)
-        if (s->text[i] >= 0)
-            s->sa[s->n_sa++] = i;
-    for (int32_t i = s->n_sa / 2 - 1; i >= 0; i--)
-        sift(s, s->sa, s->n_sa, i);
-    for (int32_t last = s->n_sa - 1; last > 0; last--) {
-        swap32(&s->sa[0], &s->sa[last]);
-        sift(s, s->sa, last, 0);
-    }
-}
-
-static bool header_fits(const lathe_suffix_store *s, const uint8_t *bytes, size_t n_bytes) {
-    uint8_t want[HEADER];
-    make_header(s, want);
-    return n_bytes >= HEADER && memcmp(bytes, want, HEADER) == 0;
-}
-
-static void read_log(lathe_suffix_store *s) {
-    char path[4200], bad[4200];
-    char *bytes = NULL;
-    size_t n_bytes = 0;
-    path_of(s, "log", path, sizeof path);
-    path_of(s, "log.bad", bad, sizeof bad);
-    const int fd = lock(s, LOCK_SH);
-    const lathe_status status = lathe_file_read(path, (size_t) s->limit + (1u << 24), &bytes, &n_bytes, NULL);
-    unlock(fd);
+static lathe_status open_log(const lathe_suffix_store *s, lathe_file *log, uint64_t *generation) {
+    char path[PATH_BYTES], bad[PATH_BYTES];
+    path_of(s, "log", path);
+    path_of(s, "log.bad", bad);
+    const lathe_status status = lathe_file_open(path, true, 0, log, NULL);
     if (status != LATHE_OK)
-        return;
-    if (n_bytes > 0 && !header_fits(s, (const uint8_t *) bytes, n_bytes)) {
+        return status;
+    if (log->n_bytes > 0 && lathe_log_header_fits(MAGIC, &s->key, log->bytes, log->n_bytes, generation))
+        return LATHE_OK;
+    if (log->n_bytes > 0) {
         (void) !rename(path, bad);
         lathe_log(&s->logger, LATHE_LOG_WARN, "%s is no store of this model's tokens; it is now log.bad",
                   path);
-    } else if (n_bytes > 0) {
-        take_log(s, (const uint8_t *) bytes, n_bytes);
-        if (s->skipped > 0)
-            lathe_log(&s->logger, LATHE_LOG_WARN, "%s: %lld damaged bytes passed over", path,
-                      (long long) s->skipped);
     }
-    free(bytes);
-    sort_positions(s);
+    lathe_file_close(log);
+    return LATHE_ERR_INPUT;
+}
+
+/* The index of a log; an empty one where there is none, or none that can be used: then false. */
+static bool open_index(const lathe_suffix_store *s, const lathe_file *log, uint64_t generation,
+                       lathe_suffix_index *index) {
+    char path[PATH_BYTES];
+    const char *why;
+    path_of(s, "index", path);
+    if (lathe_suffix_index_open(path, &s->key, generation, index, &why)) {
+        if (index->covered >= LATHE_LOG_HEADER && index->covered <= log->n_bytes)
+            return true;
+        lathe_suffix_index_close(index);
+        why = "of a longer log than there is";
+    }
+    if (strcmp(why, "missing") != 0)
+        lathe_log(&s->logger, LATHE_LOG_WARN, "%s is %s; it is made anew behind the next answer", path, why);
+    index->covered = LATHE_LOG_HEADER;
+    return strcmp(why, "missing") == 0;
+}
+
+static void read_all(lathe_suffix_store *s) {
+    lathe_file log = {0};
+    uint64_t generation = 0;
+    const int fd = lock(s, LOCK_SH);
+    const lathe_status status = open_log(s, &log, &generation);
+    if (status == LATHE_OK)
+        s->bad_index = !open_index(s, &log, generation, &s->disk);
+    unlock(fd);
+    if (status != LATHE_OK)
+        return;
+    (void) take_records(s, &log, (size_t) s->disk.covered, LATHE_STORE_TOKENS, &s->recent, &s->skipped, NULL);
+    if (s->skipped > 0)
+        lathe_log(&s->logger, LATHE_LOG_WARN, "%s/log: %lld damaged bytes passed over", s->folder,
+                  (long long) s->skipped);
+    lathe_file_close(&log);
 }
 
 lathe_status lathe_suffix_store_open(const char *cache_dir, const char *key, int32_t n_vocab, int64_t limit,
@@ -233,18 +147,14 @@ lathe_status lathe_suffix_store_open(const char *cache_dir, const char *key, int
                                      lathe_error *err) {
     lathe_suffix_store *s = calloc(1, sizeof *s);
     const size_t n = strlen(cache_dir) + strlen(key) + 16;
-    if (s) {
-        s->folder = n < 4000 ? malloc(n) : NULL;
-        s->text = calloc(LATHE_STORE_TOKENS + COMPARE, sizeof *s->text);
-        s->sa = malloc(LATHE_STORE_TOKENS * sizeof *s->sa);
-    }
-    if (!s || !s->folder || !s->text || !s->sa) {
+    if (s)
+        s->folder = n < PATH_BYTES - 32 ? malloc(n) : NULL;
+    if (!s || !s->folder) {
         lathe_suffix_store_free(s);
-        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a store of answers");
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a store of answers, or too long a path");
     }
-    s->n_vocab = n_vocab;
     s->limit = limit > 0 ? limit : DEFAULT_LIMIT;
-    s->key = strtoull(key, NULL, 16);
+    s->key = (lathe_log_key){.key = strtoull(key, NULL, 16), .n_vocab = n_vocab};
     if (logger)
         s->logger = *logger;
     snprintf(s->folder, n, "%s/suffix", cache_dir);
@@ -258,7 +168,7 @@ lathe_status lathe_suffix_store_open(const char *cache_dir, const char *key, int
         return status;
     }
     (void) !chmod(s->folder, 0700); /* answers are private */
-    read_log(s);
+    read_all(s);
     *store = s;
     return LATHE_OK;
 }
@@ -266,16 +176,16 @@ lathe_status lathe_suffix_store_open(const char *cache_dir, const char *key, int
 void lathe_suffix_store_free(lathe_suffix_store *s) {
     if (!s)
         return;
+    lathe_suffix_index_close(&s->disk);
+    lathe_suffix_index_close(&s->recent);
     free(s->folder);
-    free(s->text);
-    free(s->sa);
     free(s);
 }
 
 void lathe_suffix_store_size(const lathe_suffix_store *s, int64_t *n_records, int64_t *n_tokens,
                              int64_t *skipped) {
-    *n_records = s->n_records;
-    *n_tokens = s->n_sa;
+    *n_records = (int64_t) s->disk.n_answers + s->recent.n_answers;
+    *n_tokens = (int64_t) s->disk.n + s->recent.n - *n_records;
     *skipped = s->skipped;
 }
 
@@ -284,8 +194,6 @@ void lathe_suffix_store_size(const lathe_suffix_store *s, int64_t *n_records, in
 static bool write_all(int fd, const uint8_t *bytes, size_t n) {
     while (n > 0) {
         const ssize_t w = write(fd, bytes, n);
-        if (w < 0 && errno == EINTR)
-            continue;
         if (w <= 0)
             return false;
         bytes += w;
@@ -294,135 +202,268 @@ static bool write_all(int fd, const uint8_t *bytes, size_t n) {
     return true;
 }
 
-/* Over the limit: the newest records that fill three quarters of it stay. */
-static void rewrite(const lathe_suffix_store *s, const char *path) {
-    char *text = NULL;
-    size_t n_bytes = 0, at = HEADER;
-    if (lathe_file_read(path, (size_t) s->limit + (1u << 24), &text, &n_bytes, NULL) != LATHE_OK)
-        return;
-    const uint8_t *bytes = (const uint8_t *) text;
-    const size_t keep = (size_t) (s->limit / 4 * 3);
-    while (at < n_bytes && n_bytes - at > keep) {
-        const size_t length = record_at(s, bytes + at, n_bytes - at);
-        at += length > 0 ? length : 4;
-    }
-    lathe_buf out;
-    uint8_t header[HEADER];
-    lathe_buf_init(&out, (size_t) s->limit + HEADER);
-    make_header(s, header);
-    if (lathe_buf_add(&out, header, HEADER, NULL) == LATHE_OK &&
-        (at >= n_bytes || lathe_buf_add(&out, bytes + at, n_bytes - at, NULL) == LATHE_OK))
-        (void) !lathe_file_write(path, out.data, out.n_bytes, NULL);
-    lathe_buf_free(&out);
-    free(text);
-}
-
-static void append(lathe_suffix_store *s, const char *path, const uint8_t *record, size_t n) {
+/* Adds a record behind the log; the log's bytes then, or -1. */
+static int64_t append(const lathe_suffix_store *s, const char *path, const uint8_t *record, size_t n) {
     struct stat info;
+    uint64_t generation;
     const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
-        return;
-    uint8_t header[HEADER], have[HEADER];
-    make_header(s, header);
+        return -1;
+    uint8_t header[LATHE_LOG_HEADER];
     off_t end = fstat(fd, &info) == 0 ? info.st_size : -1;
     bool ok = end >= 0;
     if (ok && end == 0) {
-        ok = write_all(fd, header, HEADER);
-        end = HEADER;
+        lathe_log_header(MAGIC, &s->key, 0, NULL, header);
+        ok = write_all(fd, header, sizeof header);
+        end = LATHE_LOG_HEADER;
     } else if (ok) {
-        ok = pread(fd, have, HEADER, 0) == HEADER && memcmp(have, header, HEADER) == 0;
+        ok = pread(fd, header, sizeof header, 0) == LATHE_LOG_HEADER &&
+             lathe_log_header_fits(MAGIC, &s->key, header, sizeof header, &generation);
     }
     /* A torn tail ends off the grid of four bytes, or inside a record: the next reader finds the next magic.
      */
-    if (ok && (end - HEADER) % 4 != 0) {
-        end -= (end - HEADER) % 4;
+    if (ok && (end - LATHE_LOG_HEADER) % 4 != 0) {
+        end -= (end - LATHE_LOG_HEADER) % 4;
         ok = ftruncate(fd, end) == 0;
     }
-    if (ok && lseek(fd, end, SEEK_SET) == end)
-        (void) write_all(fd, record, n);
+    ok = ok && lseek(fd, end, SEEK_SET) == end && write_all(fd, record, n);
     close(fd);
-    if (ok && end + (off_t) n > s->limit)
-        rewrite(s, path);
+    return ok ? (int64_t) end + (int64_t) n : -1;
+}
+
+/* The text of an answer, and where it begins: for finding equal ones. */
+typedef struct answer {
+    const int32_t *ids;
+    int32_t n, number;
+} answer;
+
+static int by_text_then_age(const void *a_, const void *b_) {
+    const answer *a = a_, *b = b_;
+    if (a->n != b->n)
+        return a->n < b->n ? -1 : 1;
+    const int order = memcmp(a->ids, b->ids, (size_t) a->n * sizeof *a->ids);
+    return order != 0 ? order : (a->number > b->number) - (a->number < b->number);
+}
+
+/* Marks in keep [n_answers] the newest of equal answers, and of those the newest whose records fill at most
+ * `room` bytes. */
+static lathe_status choose(const lathe_suffix_index *index, int64_t room, uint8_t *keep, lathe_error *err) {
+    answer *list = malloc(((size_t) index->n_answers + 1) * sizeof *list);
+    int32_t n = 0;
+    if (list == NULL)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %d answers", (int) index->n_answers);
+    for (int32_t i = 0, begin = 0; i < index->n; i++)
+        if (index->text[i] == -1) {
+            list[n] = (answer){index->text + begin, i - begin, n};
+            n++;
+            begin = i + 1;
+        }
+    qsort(list, (size_t) n, sizeof *list, by_text_then_age);
+    for (int32_t i = 0; i < n; i++) {
+        const bool again = i + 1 < n && list[i].n == list[i + 1].n &&
+                           memcmp(list[i].ids, list[i + 1].ids, (size_t) list[i].n * sizeof(int32_t)) == 0;
+        keep[list[i].number] = !again;
+    }
+    free(list);
+    int32_t end = index->n - 1; /* of the answer at hand: its -1 */
+    for (int32_t k = n - 1; k >= 0; k--) {
+        int32_t begin = end;
+        while (begin > 0 && index->text[begin - 1] != -1)
+            begin--;
+        if (keep[k])
+            room -= LATHE_LOG_RECORD + 4 * (int64_t) (end - begin);
+        keep[k] = keep[k] && room >= 0;
+        end = begin - 1;
+    }
+    return LATHE_OK;
+}
+
+/* The log of an index's answers, as new; their times are now. */
+static lathe_status write_log(const lathe_suffix_store *s, const lathe_suffix_index *index, const char *path,
+                              uint64_t generation, uint64_t *n_bytes, lathe_error *err) {
+    uint8_t header[LATHE_LOG_HEADER];
+    lathe_writer *writer = NULL;
+    const uint64_t now = (uint64_t) time(NULL);
+    lathe_log_header(MAGIC, &s->key, generation, NULL, header);
+    lathe_status status = lathe_writer_open(path, &writer, err);
+    if (!status)
+        status = lathe_writer_add(writer, header, sizeof header, err);
+    for (int32_t i = 0, begin = 0; !status && i < index->n; i++) {
+        if (index->text[i] != -1)
+            continue;
+        size_t length;
+        uint8_t *record = lathe_log_record_new(index->text + begin, i - begin, now, &length);
+        status = record ? lathe_writer_add(writer, record, length, err)
+                        : lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a past answer");
+        free(record);
+        begin = i + 1;
+    }
+    if (status) {
+        lathe_writer_abandon(writer);
+        return status;
+    }
+    *n_bytes = lathe_writer_offset(writer);
+    status = lathe_writer_commit(writer, err);
+    (void) !chmod(path, 0600);
+    return status;
+}
+
+/* Makes the index cover the whole log, and the log fit its limit; the lock is held. What the old index has in
+ * order stays in order, so only what is behind it is sorted. */
+static lathe_status tidy(const lathe_suffix_store *s, const char *log_path, lathe_error *err) {
+    lathe_file log = {0};
+    lathe_suffix_index old = {0}, added = {0}, whole = {0};
+    uint64_t generation = 0, n_bytes = 0;
+    int64_t ignored = 0;
+    char path[PATH_BYTES];
+    path_of(s, "index", path);
+    lathe_status status = open_log(s, &log, &generation);
+    if (status)
+        return status;
+    n_bytes = log.n_bytes;
+    (void) open_index(s, &log, generation, &old);
+    status = take_records(s, &log, (size_t) old.covered, INT32_MAX / 2 - 1, &added, &ignored, err);
+    if (!status)
+        status = lathe_suffix_index_join(&old, NULL, &added, &whole, err);
+    lathe_suffix_index_close(&added);
+    lathe_suffix_index_close(&old);
+    if (!status && (int64_t) n_bytes > s->limit) {
+        const lathe_suffix_index nothing = {0};
+        uint8_t *keep = calloc((size_t) whole.n_answers + 1, 1);
+        status = keep ? choose(&whole, s->limit / 4 * 3, keep, err)
+                      : lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %d answers", (int) whole.n_answers);
+        if (!status)
+            status = lathe_suffix_index_join(&whole, keep, &nothing, &old, err);
+        free(keep);
+        if (!status)
+            status = write_log(s, &old, log_path, ++generation, &n_bytes, err);
+        lathe_suffix_index_close(&whole);
+        whole = old;
+    }
+    if (!status)
+        status = lathe_suffix_index_write(&whole, path, &s->key, generation, n_bytes, err);
+    (void) !chmod(path, 0600);
+    lathe_suffix_index_close(&whole);
+    lathe_file_close(&log);
+    return status;
+}
+
+/* Whether so much is behind the index that is on disk that it should be made anew. */
+static bool is_due(const lathe_suffix_store *s, int64_t n_bytes) {
+    char path[PATH_BYTES];
+    uint8_t header[LATHE_LOG_HEADER] = {0};
+    path_of(s, "index", path);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const bool there = fd >= 0 && read(fd, header, sizeof header) == LATHE_LOG_HEADER;
+    if (fd >= 0)
+        close(fd);
+    const int64_t covered = there ? (int64_t) lathe_get64(header + 32) : LATHE_LOG_HEADER;
+    const int64_t n = there ? (int64_t) lathe_get64(header + 40) : 0;
+    int64_t wait = n / EXTEND_PART;
+    wait = wait < EXTEND_FROM ? EXTEND_FROM : wait > LATHE_STORE_TOKENS ? LATHE_STORE_TOKENS : wait;
+    return n_bytes > s->limit || covered > n_bytes || covered < LATHE_LOG_HEADER ||
+           (n_bytes - covered) / 4 > wait;
 }
 
 void lathe_suffix_store_add(lathe_suffix_store *s, const int32_t *ids, int32_t n) {
-    if (n < LATHE_STORE_ANSWER_MIN || n > ANSWER_MAX)
+    if (n < LATHE_STORE_ANSWER_MIN || n > LATHE_LOG_ANSWER_MAX)
         return;
-    const size_t length = RECORD + (size_t) n * 4;
-    uint8_t *record = calloc(1, length);
-    char path[4200];
+    size_t length;
+    uint8_t *record = lathe_log_record_new(ids, n, (uint64_t) time(NULL), &length);
+    char path[PATH_BYTES];
+    lathe_error err = {0};
     if (!record)
         return;
-    put32(record, RECORD_MAGIC);
-    put32(record + 4, (uint32_t) n);
-    put64(record + 8, (uint64_t) time(NULL));
-    for (int32_t i = 0; i < n; i++)
-        put32(record + RECORD + 4 * (size_t) i, (uint32_t) ids[i]);
-    put32(record + 16, record_crc(record, (uint32_t) n));
-    path_of(s, "log", path, sizeof path);
+    path_of(s, "log", path);
     const int fd = lock(s, LOCK_EX);
-    if (fd >= 0)
-        append(s, path, record, length);
-    else
+    if (fd < 0)
         lathe_log(&s->logger, LATHE_LOG_DEBUG, "the store of answers is in use; this one is not kept");
+    const int64_t end = fd >= 0 ? append(s, path, record, length) : -1;
+    const bool due = end >= 0 && (s->bad_index || is_due(s, end));
+    s->bad_index = false;
+    if (due && tidy(s, path, &err) != LATHE_OK)
+        lathe_log(&s->logger, LATHE_LOG_WARN, "%s: the index of past answers was not made: %s", s->folder,
+                  err.text);
     unlock(fd);
     free(record);
 }
 
 /* --- Looking up ---------------------------------------------------------------------------------- */
 
-/* First entry of sa whose text is not before w [p]; with `after`, the first that is behind all that begin
- * with w. */
-static int32_t bound(const lathe_suffix_store *s, const int32_t *w, int32_t p, bool after) {
-    int32_t low = 0, high = s->n_sa;
-    while (low < high) {
-        const int32_t mid = low + (high - low) / 2;
-        const int32_t *x = s->text + s->sa[mid];
-        int order = 0;
-        for (int32_t k = 0; k < p && order == 0; k++)
-            order = x[k] < w[k] ? -1 : x[k] > w[k] ? 1 : 0;
-        if (order < 0 || (after && order == 0))
-            low = mid + 1;
-        else
-            high = mid;
+enum { PARTS = 2 };
+
+/* Where a string stands, in both parts. */
+typedef struct places {
+    int32_t low[PARTS], high[PARTS];
+} places;
+
+static const lathe_suffix_index *part(const lathe_suffix_store *s, int i) {
+    return i == 0 ? &s->disk : &s->recent;
+}
+
+static int64_t find(const lathe_suffix_store *s, const int32_t *w, int32_t p, places *at) {
+    int64_t n = 0;
+    for (int i = 0; i < PARTS; i++) {
+        lathe_suffix_index_find(part(s, i), w, p, &at->low[i], &at->high[i]);
+        n += at->high[i] - at->low[i];
     }
-    return low;
+    return n;
+}
+
+/* The most frequent token behind the places (ties: the lowest id), its share of those that something follows,
+ * and its own places; false: nothing follows. */
+static bool most_frequent(const lathe_suffix_store *s, const places *at, int32_t p, int32_t *token,
+                          double *share, places *of) {
+    places here = *at;
+    int64_t total = 0, best = 0;
+    for (int k = 0; k < FOLLOWERS_MAX; k++) {
+        int32_t next = INT32_MAX;
+        for (int i = 0; i < PARTS; i++)
+            if (here.low[i] < here.high[i]) {
+                const int32_t t = lathe_suffix_index_token(part(s, i), here.low[i], p);
+                next = t < next ? t : next;
+            }
+        if (next == INT32_MAX) {
+            *share = total > 0 ? (double) best / (double) total : 0.0;
+            return best > 0;
+        }
+        places run = here;
+        int64_t n = 0;
+        for (int i = 0; i < PARTS; i++) {
+            run.high[i] = here.low[i];
+            if (here.low[i] < here.high[i] && lathe_suffix_index_token(part(s, i), here.low[i], p) == next)
+                run.high[i] = lathe_suffix_index_run(part(s, i), here.low[i], here.high[i], p);
+            n += run.high[i] - run.low[i];
+            here.low[i] = run.high[i];
+        }
+        if (next < 0) /* the end of an answer is no follower */
+            continue;
+        total += n;
+        if (n > best) {
+            best = n;
+            *token = next;
+            *of = run;
+        }
+    }
+    return false;
 }
 
 /* Follows the largest counts behind w [p]. */
 static double follow(const lathe_suffix_store *s, const int32_t *w, int32_t p, double p_min, int32_t n_max,
                      int32_t *path, double *share, int32_t *n_path) {
-    int32_t low = bound(s, w, p, false), high = bound(s, w, p, true);
     double product = 1.0, score = 0.0;
+    places at, next;
     *n_path = 0;
-    while (*n_path < n_max && high > low && high - low <= FOLLOWERS_MAX && p < COMPARE) {
-        int32_t best = -1, best_low = 0, best_high = 0, total = 0;
-        for (int32_t i = low; i < high;) {
-            const int32_t token = s->text[s->sa[i] + p];
-            int32_t j = i;
-            while (j < high && s->text[s->sa[j] + p] == token)
-                j++;
-            if (token >= 0) {
-                total += j - i;
-                if (best < 0 || j - i > best_high - best_low) { /* ties: the lowest id comes first */
-                    best = token;
-                    best_low = i;
-                    best_high = j;
-                }
-            }
-            i = j;
-        }
-        if (best < 0)
+    (void) find(s, w, p, &at);
+    while (*n_path < n_max && p < LATHE_INDEX_COMPARE) {
+        if (!most_frequent(s, &at, p, &path[*n_path], &share[*n_path], &next))
             break;
-        const double one = (double) (best_high - best_low) / total;
-        product *= one;
+        product *= share[*n_path];
         if (product < p_min)
             break;
         score += product;
-        share[*n_path] = one;
-        path[(*n_path)++] = best;
-        low = best_low;
-        high = best_high;
+        (*n_path)++;
+        at = next;
         p++;
     }
     return score;
@@ -431,14 +472,15 @@ static double follow(const lathe_suffix_store *s, const int32_t *w, int32_t p, d
 double lathe_suffix_store_draft(const lathe_suffix_store *s, const int32_t *ids, int32_t n, int32_t match_min,
                                 double factor, double p_min, int32_t n_max, int32_t *path, double *share,
                                 int32_t *n_path, int32_t *matched) {
-    int32_t longest = 0, most = n < SUFFIX_MAX / 2 ? n : SUFFIX_MAX / 2;
+    int32_t longest = 0, most = n < SUFFIX_MAX ? n : SUFFIX_MAX;
+    places at;
     *n_path = *matched = 0;
-    if (s->n_sa == 0 || n_max < 1)
+    if (s->disk.n + s->recent.n == 0 || n_max < 1)
         return 0.0;
     for (int32_t low = match_min, high = most;
          low <= high;) { /* a suffix of a suffix that occurs occurs too */
         const int32_t p = low + (high - low) / 2;
-        if (bound(s, ids + n - p, p, true) > bound(s, ids + n - p, p, false)) {
+        if (find(s, ids + n - p, p, &at) > 0) {
             longest = p;
             low = p + 1;
         } else {
@@ -447,12 +489,12 @@ double lathe_suffix_store_draft(const lathe_suffix_store *s, const int32_t *ids,
     }
     double best = 0.0;
     for (int32_t p = longest; p >= match_min && p > 0; p /= 2) {
-        int32_t try_path[64], n_try;
-        double try_share[64];
+        int32_t try_path[DRAFT_MAX], n_try;
+        double try_share[DRAFT_MAX];
         double cap = floor(factor * p) + 1.0;
         const int32_t length = cap < n_max ? (int32_t) cap : n_max;
-        const double score =
-            follow(s, ids + n - p, p, p_min, length < 64 ? length : 64, try_path, try_share, &n_try);
+        const double score = follow(s, ids + n - p, p, p_min, length < DRAFT_MAX ? length : DRAFT_MAX,
+                                    try_path, try_share, &n_try);
         if (score > best) {
             best = score;
             *n_path = n_try;

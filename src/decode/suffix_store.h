@@ -1,8 +1,10 @@
 /* suffix_store.h - past answers on disk, and what followed a text in them.
  *
  * A folder per tokenizer holds `log`: a header and a record per answer. It is private (0700, 0600), appended
- * under a lock that nobody waits for longer than 0.1 s, and read whole at start; a suffix array of its newest
- * tokens is made in memory. Damage costs the damaged record, never the answer. */
+ * under a lock that nobody waits for longer than 0.1 s, and `index`: the answers in the order of what follows
+ * each of their tokens, mapped at start. The newest tokens that it does not cover, at most 65,536, are sorted
+ * in memory; when they are many, or the log is over its limit, who adds the next answer makes the index anew.
+ * A damaged index is said and made anew; damage of the log costs the damaged record, never the answer. */
 #ifndef LATHE_DECODE_SUFFIX_STORE_H
 #define LATHE_DECODE_SUFFIX_STORE_H
 
@@ -13,7 +15,7 @@ typedef struct lathe_suffix_store lathe_suffix_store;
 enum { LATHE_STORE_ANSWER_MIN = 16, LATHE_STORE_TOKENS = 65536 };
 
 /* @param key  16 hexadecimal digits that stand for the tokenizer
- * @param limit  bytes of the log; over it the oldest answers go (0: 64 MiB) */
+ * @param limit  bytes of the log; over it answers that come again go, then the oldest (0: 64 MiB) */
 LATHE_NODISCARD lathe_status lathe_suffix_store_open(const char *cache_dir, const char *key, int32_t n_vocab,
                                                      int64_t limit, const lathe_logger *logger,
                                                      lathe_suffix_store **store, lathe_error *err);
