@@ -188,6 +188,7 @@ typedef struct lathe_spec_round {
     int32_t proposed, accepted, emitted;
     double draft_s, verify_s, sample_s, other_s;
     double cost;   /**< by the cost model, in plain steps */
+    double regret; /**< plain steps more than by the best arm in hindsight, so far (an estimate) */
     double loss_s; /**< measured time less the price of the same tokens by plain decoding, so far */
     bool refused;  /**< the gate allowed no draft */
 } lathe_spec_round;

@@ -372,7 +372,7 @@ static void settle(const lathe_spec *s, const lathe_session *session, lathe_sess
         out->accepted_at[k]--;
 }
 
-static void hindsight(const lathe_spec *s, lathe_session_spec_stats *out) {
+double lathe_spec_regret(const lathe_spec *s, const char **best_arm) {
     double best = 0.0;
     for (int32_t i = 0; i < s->set.n_arms; i++) {
         const lathe_spec_arm *arm = &s->set.arm[i];
@@ -382,11 +382,10 @@ static void hindsight(const lathe_spec *s, lathe_session_spec_stats *out) {
                              : 0.0;
         if (r > best) {
             best = r;
-            out->best_arm = arm->name;
+            *best_arm = arm->name;
         }
     }
-    if (best > 0.0)
-        out->regret = s->totals.cost - (double) s->totals.emitted / best;
+    return best > 0.0 ? s->totals.cost - (double) s->totals.emitted / best : 0.0;
 }
 
 bool lathe_session_spec_stats_of(const lathe_session *session, lathe_session_spec_stats *stats) {
@@ -447,6 +446,6 @@ bool lathe_session_spec_stats_of(const lathe_session *session, lathe_session_spe
     for (int32_t i = 0; i < s->set.n_sources; i++)
         if (s->source[i].proposer->bytes)
             stats->draft_bytes += s->source[i].proposer->bytes(s->source[i].state);
-    hindsight(s, stats);
+    stats->regret = lathe_spec_regret(s, &stats->best_arm);
     return true;
 }

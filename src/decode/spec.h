@@ -100,6 +100,9 @@ void lathe_spec_learn_rows(lathe_spec *s, const lathe_session *session, const la
 LATHE_NODISCARD lathe_status lathe_spec_reserve(lathe_spec *s, size_t n, lathe_error *err);
 void lathe_spec_count(lathe_spec *s, int32_t arm, const lathe_token_tree *tree, double cost);
 void lathe_spec_reprice(lathe_spec *s);
+/* Plain steps that the generation has cost more than by its best arm in hindsight, as far as drafts that were
+ * not used can tell; *best_arm is left alone where none is known. */
+double lathe_spec_regret(const lathe_spec *s, const char **best_arm);
 double lathe_spec_round_cost(const lathe_spec *s, const lathe_spec_source *source, int32_t k, int32_t behind);
 
 #endif

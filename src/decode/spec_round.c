@@ -561,6 +561,7 @@ lathe_status lathe_spec_take(void *state, lathe_session *session, int32_t *out, 
     t->sample_s += t3 - t2;
     t->other_s += t4 - t3;
     if (s->params.on_round) {
+        const char *best_arm = NULL;
         const lathe_spec_round told = {.round = t->rounds - 1,
                                        .position = (int64_t) session->n_ids,
                                        .arm = s->set.arm[s->totals.last_arm].name,
@@ -572,6 +573,7 @@ lathe_status lathe_spec_take(void *state, lathe_session *session, int32_t *out, 
                                        .sample_s = t3 - t2,
                                        .other_s = t4 - t3,
                                        .cost = cost,
+                                       .regret = lathe_spec_regret(s, &best_arm),
                                        .loss_s = s->gate.T - s->gate.P,
                                        .refused = plan.refused};
         s->params.on_round(s->params.user, &told);
