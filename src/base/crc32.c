@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 1 << 18 };
+enum { CHUNK = 1 << 18, TABLES_FROM = 512 };
 
 typedef struct tables {
     uint32_t of[8][256];
@@ -36,9 +36,19 @@ static uint32_t add(const tables *t, uint32_t c, const uint8_t *p, size_t n) {
 }
 
 uint32_t lathe_crc32(uint32_t before, const void *bytes, size_t n) {
+    const uint8_t *p = bytes;
+    uint32_t c = ~before;
+    if (n < TABLES_FROM) { /* not worth the tables */
+        for (size_t i = 0; i < n; i++) {
+            c ^= p[i];
+            for (int k = 0; k < 8; k++)
+                c = (c & 1) != 0 ? 0xedb88320u ^ c >> 1 : c >> 1;
+        }
+        return ~c;
+    }
     tables t;
     fill(&t);
-    return ~add(&t, ~before, bytes, n);
+    return ~add(&t, c, bytes, n);
 }
 
 lathe_status lathe_crc32_file(const char *path, uint32_t *crc, lathe_error *err) {

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/crc32.h"
+
 #define MAGIC "LATHESAI"
 
 /* --- Order --------------------------------------------------------------------------------------- */
@@ -90,7 +92,7 @@ bool lathe_suffix_index_open(const char *path, const lathe_log_key *key, uint64_
     }
     if (ok) {
         *why = "damaged: its checksum is another one";
-        ok = lathe_get32(bytes + n_bytes - 4) == lathe_crc32(bytes, n_bytes - 4, 0);
+        ok = lathe_get32(bytes + n_bytes - 4) == lathe_crc32(0, bytes, n_bytes - 4);
     }
     if (ok) {
         *why = "damaged: a place or a token in it is none";
@@ -182,8 +184,8 @@ lathe_status lathe_suffix_index_write(const lathe_suffix_index *index, const cha
     lathe_put64(rest + 8, (uint64_t) index->n);
     lathe_log_header(MAGIC, key, generation, rest, header);
     const uint8_t *text = (const uint8_t *) index->text, *sa = (const uint8_t *) index->sa;
-    uint32_t sum = lathe_crc32(header, sizeof header, 0);
-    sum = lathe_crc32(sa, n_bytes, lathe_crc32(text, n_bytes, sum));
+    uint32_t sum = lathe_crc32(0, header, sizeof header);
+    sum = lathe_crc32(lathe_crc32(sum, text, n_bytes), sa, n_bytes);
     lathe_put32(crc, sum);
     lathe_status status = lathe_writer_open(path, &writer, err);
     const struct {

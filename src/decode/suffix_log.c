@@ -4,44 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crc32.h"
+
 #define RECORD_MAGIC 0x52585346u
 
-enum { VERSION = 1, CRC_AT = 60, REST_AT = 32, TABLE_FROM = 4096 };
+enum { VERSION = 1, CRC_AT = 60, REST_AT = 32 };
 
 /* --- Bytes --------------------------------------------------------------------------------------- */
-
-static uint32_t crc_of_byte(uint32_t crc) {
-    for (int k = 0; k < 8; k++)
-        crc = crc >> 1 ^ (crc & 1u ? 0xEDB88320u : 0u);
-    return crc;
-}
-
-/* Long runs eight bytes at a time, by tables that are made for the run: 20 microseconds. */
-static uint32_t crc_by_tables(const uint8_t *p, size_t n, uint32_t crc) {
-    uint32_t t[8][256];
-    for (uint32_t i = 0; i < 256; i++)
-        t[0][i] = crc_of_byte(i);
-    for (int k = 1; k < 8; k++)
-        for (int i = 0; i < 256; i++)
-            t[k][i] = t[k - 1][i] >> 8 ^ t[0][t[k - 1][i] & 255];
-    for (; n >= 8; n -= 8, p += 8) {
-        const uint32_t low = crc ^ lathe_get32(p), high = lathe_get32(p + 4);
-        crc = t[7][low & 255] ^ t[6][low >> 8 & 255] ^ t[5][low >> 16 & 255] ^ t[4][low >> 24] ^
-              t[3][high & 255] ^ t[2][high >> 8 & 255] ^ t[1][high >> 16 & 255] ^ t[0][high >> 24];
-    }
-    for (; n > 0; n--)
-        crc = crc >> 8 ^ t[0][(crc ^ *p++) & 255];
-    return crc;
-}
-
-uint32_t lathe_crc32(const uint8_t *bytes, size_t n, uint32_t crc) {
-    crc = ~crc;
-    if (n >= TABLE_FROM)
-        return ~crc_by_tables(bytes, n, crc);
-    for (size_t i = 0; i < n; i++)
-        crc = crc_of_byte((crc & 255) ^ bytes[i]) ^ crc >> 8;
-    return ~crc;
-}
 
 uint32_t lathe_get32(const uint8_t *p) {
     return (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16 | (uint32_t) p[3] << 24;
@@ -73,7 +42,7 @@ void lathe_log_header(const char *magic, const lathe_log_key *key, uint64_t gene
     lathe_put64(header + 24, generation);
     if (rest != NULL)
         memcpy(header + REST_AT, rest, CRC_AT - REST_AT);
-    lathe_put32(header + CRC_AT, lathe_crc32(header, CRC_AT, 0));
+    lathe_put32(header + CRC_AT, lathe_crc32(0, header, CRC_AT));
 }
 
 bool lathe_log_header_fits(const char *magic, const lathe_log_key *key, const uint8_t *bytes, size_t n_bytes,
@@ -90,7 +59,7 @@ bool lathe_log_header_fits(const char *magic, const lathe_log_key *key, const ui
 
 /* Over n, time and tokens. */
 static uint32_t record_crc(const uint8_t *record, uint32_t n) {
-    return lathe_crc32(record + LATHE_LOG_RECORD, (size_t) n * 4, lathe_crc32(record + 4, 12, 0));
+    return lathe_crc32(lathe_crc32(0, record + 4, 12), record + LATHE_LOG_RECORD, (size_t) n * 4);
 }
 
 size_t lathe_log_record_at(const lathe_log_key *key, const uint8_t *p, size_t n_left) {

@@ -17,7 +17,6 @@ typedef struct lathe_log_key {
     int32_t n_vocab;
 } lathe_log_key;
 
-uint32_t lathe_crc32(const uint8_t *bytes, size_t n, uint32_t crc);
 uint32_t lathe_get32(const uint8_t *p);
 uint64_t lathe_get64(const uint8_t *p);
 void lathe_put32(uint8_t *p, uint32_t x);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crc32.h"
 #include "decode/suffix_index.h"
 #include "fuzz/input_file.h"
 
@@ -76,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes) {
     for (size_t i = 0; i < 2 * n; i++)
         lathe_put32(file + LATHE_LOG_HEADER + 4 * i,
                     i < n ? (i + 1 == n ? UINT32_MAX : (uint32_t) (bytes[i] % 52) - 1u) : bytes[i]);
-    lathe_put32(file + size - 4, lathe_crc32(file, size - 4, 0));
+    lathe_put32(file + size - 4, lathe_crc32(0, file, size - 4));
     read_index(file, size);
     free(file);
     return 0;
