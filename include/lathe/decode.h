@@ -311,8 +311,8 @@ typedef struct lathe_difference {
     int32_t plain_id, other_id; /**< -1: that text has ended */
     double margin; /**< greedy: lead of the plain token in logits; else distance of the random number from the
                         ends of the token's interval of cumulative probability */
-    double noise;  /**< how much the same row differs where more rows are computed beside it, and where the
-                      text  before was read in one piece; in the same unit */
+    double noise;  /**< how much rows of the last 64 tokens differ where they are read one by one, as one
+                      batch, and as  trees with wrong branches; in the same unit */
     bool is_tie;   /**< margin within ten times the noise: rounding decides between the two */
 } lathe_difference;
 /** Compares ids [n_ids] with what a plain session holds; its context then holds a prefix only. */

@@ -6,7 +6,7 @@
 #include "base/rng_purpose.h"
 #include "decode/session.h"
 
-enum { ROWS = 9, TIE_FACTOR = 10 };
+enum { LOOK = 64, TIE_FACTOR = 10 };
 
 /* Distance of the position's uniform from the ends of the token's interval; where greedy, the lead over the
  * other token in logits. */
@@ -22,41 +22,114 @@ static double margin_of(const lathe_session *s, const double *law, const float *
     return fmin(fabs(u - low), fabs(low + law[d->plain_id] - u));
 }
 
-/* Largest difference of logits, or of cumulative probabilities. */
-static double noise_of(const float *a, const float *b, const double *p, const double *q, int32_t n,
-                       bool greedy) {
+/* --- How much rounding moves a row ---------------------------------------------------------------- */
+
+/* Rows LOOK tokens before the difference, read in several ways that are the same but for the order of sums.
+ */
+typedef struct rows {
+    size_t from;   /* row r is the one behind token from + r */
+    int32_t n;     /* rows */
+    float *plain;  /* [n][n_vocab] logits, read as one batch */
+    double *p, *q; /* [n_vocab] laws */
+    double noise;  /* largest difference so far: of logits where greedy, else of cumulative probabilities */
+} rows;
+
+static lathe_status compare_row(lathe_session *s, rows *r, int32_t row, const float *other,
+                                lathe_error *err) {
+    const int32_t n_vocab = lathe_model_n_vocab(s->model);
+    const float *plain = r->plain + (size_t) row * (size_t) n_vocab;
     double most = 0.0, sum = 0.0;
-    for (int32_t i = 0; i < n; i++) {
-        sum += p[i] - q[i];
-        const double x = greedy ? fabs((double) a[i] - (double) b[i]) : fabs(sum);
-        most = isfinite(x) && x > most ? x : most;
+    if (lathe_sampler_is_greedy(s->sampler)) {
+        for (int32_t i = 0; i < n_vocab; i++) {
+            const double x = fabs((double) plain[i] - (double) other[i]);
+            most = isfinite(x) && x > most ? x : most;
+        }
+    } else {
+        const size_t length = r->from + (size_t) row + 1;
+        lathe_status status = lathe_sampler_law(s->sampler, plain, s->ids, length, r->p, err);
+        if (!status)
+            status = lathe_sampler_law(s->sampler, other, s->ids, length, r->q, err);
+        if (status)
+            return status;
+        for (int32_t i = 0; i < n_vocab; i++) {
+            sum += r->p[i] - r->q[i];
+            most = fmax(most, fabs(sum));
+        }
     }
-    return most;
+    r->noise = fmax(r->noise, most);
+    return LATHE_OK;
 }
 
-static lathe_status row_of(lathe_session *s, size_t at, int32_t rows, float *logits, double *law,
-                           lathe_error *err) {
-    int32_t tokens[ROWS];
-    uint8_t want[ROWS];
-    const int32_t n_vocab = lathe_model_n_vocab(s->model);
-    for (int32_t i = 0; i < rows && i < ROWS; i++) {
-        tokens[i] = s->ids[at - 1];
-        want[i] = i == 0;
-    }
-    lathe_status status = lathe_context_rollback(s->context, 0, (int32_t) at - 1, err);
-    const lathe_batch batch = {.tokens = tokens, .want = want, .n_tokens = rows};
+/* The text before the rows: read anew, since a ring has forgotten what lies far behind its end. */
+static lathe_status read_before(lathe_session *s, const rows *r, lathe_error *err) {
+    const lathe_batch batch = {.tokens = s->ids, .n_tokens = (int32_t) r->from};
+    lathe_context_clear(s->context, 0);
+    return r->from > 0 ? lathe_context_decode(s->context, &batch, err) : LATHE_OK;
+}
+
+static lathe_status read_plain(lathe_session *s, rows *r, lathe_error *err) {
+    uint8_t want[LOOK];
+    const size_t n_vocab = (size_t) lathe_model_n_vocab(s->model);
+    memset(want, 1, sizeof want);
+    const lathe_batch batch = {.tokens = s->ids + r->from, .want = want, .n_tokens = r->n};
+    lathe_status status = read_before(s, r, err);
     if (!status)
         status = lathe_context_decode(s->context, &batch, err);
-    if (!status) {
-        memcpy(logits, lathe_context_logits(s->context, 0), (size_t) n_vocab * sizeof *logits);
-        status = lathe_sampler_law(s->sampler, logits, s->ids, at, law, err);
+    for (int32_t i = 0; !status && i < r->n; i++)
+        memcpy(r->plain + (size_t) i * n_vocab, lathe_context_logits(s->context, i),
+               n_vocab * sizeof *r->plain);
+    return status;
+}
+
+/* In pieces of a few tokens, each token with `beside` wrong ones beside it, as a drafted tree has them: the
+ * rows that are kept lie elsewhere in the cache then, and sums over them run in another order. 0: token by
+ * token. */
+static lathe_status read_trees(lathe_session *s, rows *r, int32_t beside, lathe_error *err) {
+    enum { PIECE = 8 };
+    const int32_t n_vocab = lathe_model_n_vocab(s->model), piece = beside > 0 ? PIECE : 1;
+    int32_t tokens[PIECE * 4], parent[PIECE * 4], path[PIECE];
+    uint8_t want[PIECE * 4];
+    memset(want, 1, sizeof want);
+    lathe_status status = read_before(s, r, err);
+    for (int32_t at = 0; !status && at < r->n; at += piece) {
+        const int32_t n_path = r->n - at < piece ? r->n - at : piece;
+        const int32_t *ids = s->ids + r->from + at;
+        int32_t n = 0;
+        for (int32_t i = 0; i < n_path; i++) {
+            const int32_t before = i > 0 ? path[i - 1] : -1;
+            for (int32_t k = 0; i > 0 && k < beside; k++, n++) {
+                tokens[n] = (ids[i] + 1 + k) % n_vocab;
+                parent[n] = before;
+            }
+            tokens[n] = ids[i];
+            parent[n] = before;
+            path[i] = n++;
+        }
+        const lathe_batch batch = {
+            .tokens = tokens, .parent = beside > 0 ? parent : NULL, .want = want, .n_tokens = n};
+        status = lathe_context_decode(s->context, &batch, err);
+        for (int32_t i = 0; !status && i < n_path; i++)
+            status = compare_row(s, r, at + i, lathe_context_logits(s->context, path[i]), err);
+        if (!status && beside > 0)
+            status = lathe_context_keep_path(s->context, path, n_path, err);
+    }
+    return status;
+}
+
+static lathe_status measure_noise(lathe_session *s, rows *r, lathe_error *err) {
+    lathe_status status = read_plain(s, r, err);
+    for (int32_t beside = 0; !status && beside <= 3; beside++) {
+        /* A tree goes through in one piece or not at all. */
+        if (beside > 0 && lathe_context_n_batch(s->context) < 4 * 8)
+            break;
+        status = read_trees(s, r, beside, err);
     }
     return status;
 }
 
 lathe_status lathe_session_difference(lathe_session *plain, const int32_t *ids, size_t n_ids,
                                       lathe_difference *difference, lathe_error *err) {
-    const int32_t n_vocab = lathe_model_n_vocab(plain->model), n_ctx = lathe_context_n_ctx(plain->context);
+    const int32_t n_vocab = lathe_model_n_vocab(plain->model);
     size_t at = 0;
     *difference = (lathe_difference){.struct_size = sizeof *difference, .position = -1};
     while (at < n_ids && at < plain->n_ids && ids[at] == plain->ids[at])
@@ -68,36 +141,24 @@ lathe_status lathe_session_difference(lathe_session *plain, const int32_t *ids, 
     difference->other_id = at < n_ids ? ids[at] : -1;
     if (at == 0 || plain->n_dropped > 0 || difference->plain_id < 0 || difference->other_id < 0)
         return LATHE_OK; /* one ended: what it ended with is not among the ids */
-    float *logits = malloc(2 * (size_t) n_vocab * sizeof *logits);
-    double *law = malloc(2 * (size_t) n_vocab * sizeof *law);
+    const size_t look = at < LOOK ? at : LOOK;
+    rows r = {.from = at - look, .n = (int32_t) look};
+    r.plain = malloc(look * (size_t) n_vocab * sizeof *r.plain);
+    r.p = malloc(2 * (size_t) n_vocab * sizeof *r.p);
+    r.q = r.p ? r.p + n_vocab : NULL;
     lathe_status status =
-        logits && law ? LATHE_OK : lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a comparison");
+        r.plain && r.p ? LATHE_OK : lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a comparison");
     if (!status)
-        status = row_of(plain, at, 1, logits, law, err);
-    for (int32_t rows = 2; !status && rows <= ROWS && (int32_t) at - 1 + rows <= n_ctx; rows++) {
-        status = row_of(plain, at, rows, logits + n_vocab, law + n_vocab, err);
-        if (!status)
-            difference->noise =
-                fmax(difference->noise, noise_of(logits, logits + n_vocab, law, law + n_vocab, n_vocab,
-                                                 lathe_sampler_is_greedy(plain->sampler)));
-    }
-    /* The same text read as one prompt: other sums in the cache, so other noise. */
-    if (!status && at > 1) {
-        const lathe_batch prompt = {.tokens = plain->ids, .n_tokens = (int32_t) at - 1};
-        lathe_context_clear(plain->context, 0);
-        status = lathe_context_decode(plain->context, &prompt, err);
-        if (!status)
-            status = row_of(plain, at, 1, logits + n_vocab, law + n_vocab, err);
-        if (!status)
-            difference->noise =
-                fmax(difference->noise, noise_of(logits, logits + n_vocab, law, law + n_vocab, n_vocab,
-                                                 lathe_sampler_is_greedy(plain->sampler)));
-    }
+        status = measure_noise(plain, &r, err);
+    const float *last = r.plain + (look - 1) * (size_t) n_vocab;
+    if (!status)
+        status = lathe_sampler_law(plain->sampler, last, plain->ids, at, r.p, err);
     if (!status) {
-        difference->margin = margin_of(plain, law, logits, n_vocab, difference);
+        difference->noise = r.noise;
+        difference->margin = margin_of(plain, r.p, last, n_vocab, difference);
         difference->is_tie = difference->margin <= TIE_FACTOR * difference->noise;
     }
-    free(logits);
-    free(law);
+    free(r.plain);
+    free(r.p);
     return status;
 }

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEPTH = 256 };
+/* FIRST_GUESS: observations that stand for all earlier texts when a new one begins. MEMORY: those of one
+ * text. */
+enum { DEPTH = 256, FIRST_GUESS = 4, MEMORY = 128 };
 
 typedef enum kind { FIXED, HAZARD, MARGINAL, THRESHOLD } kind;
 
@@ -136,10 +138,42 @@ static lathe_choice select_length(void *state, const int32_t *limit, const doubl
     return best;
 }
 
+/* Keeps the share and lets it count for at most `most` observations. */
+static void fade(double *reached, double *ok, double most) {
+    if (*reached > most) {
+        *ok *= most / *reached;
+        *reached = most;
+    }
+}
+
+static void turn(void *state) {
+    lengths *s = state;
+    s->t = s->t < FIRST_GUESS ? s->t : FIRST_GUESS;
+    for (int32_t i = 0; i < s->n_arms; i++)
+        for (int32_t k = 0; k < s->length[i]; k++)
+            fade(&s->reached[i][k], &s->ok[i][k], FIRST_GUESS);
+}
+
+static void counts(void *state, int32_t arm, double *reached, double *ok, int32_t n, bool set) {
+    lengths *s = state;
+    for (int32_t k = 0; k < n && k < DEPTH; k++) {
+        double *mine = &s->reached[arm][k], *my_ok = &s->ok[arm][k];
+        if (set) {
+            *mine = reached[k];
+            *my_ok = ok[k];
+        } else {
+            reached[k] = *mine;
+            ok[k] = *my_ok;
+        }
+    }
+}
+
 static void update(void *state, lathe_choice choice, const lathe_round_facts *facts) {
     lengths *s = state;
     const int32_t i = choice.arm;
     for (int32_t k = 0; k < facts->proposed && k <= facts->accepted && k < DEPTH; k++) {
+        if (s->kind != THRESHOLD)
+            fade(&s->reached[i][k], &s->ok[i][k], MEMORY);
         s->reached[i][k] += 1.0;
         s->ok[i][k] += k < facts->accepted;
         s->usual[i] += 0.05 * ((k < facts->accepted) - s->usual[i]);
@@ -179,7 +213,9 @@ static void destroy(void *state) {
                                                     .update = update,                                        \
                                                     .destroy = destroy,                                      \
                                                     .offer = offer,                                          \
-                                                    .reprice = reprice}
+                                                    .reprice = reprice,                                      \
+                                                    .turn = turn,                                            \
+                                                    .counts = counts}
 
 LENGTHS(fixed, FIXED, "one arm at its full length (fixed:I)");
 LENGTHS(hazard, HAZARD, "the best length by acceptance at each position and the cost curve");

@@ -49,6 +49,11 @@ typedef struct lathe_controller {
     void (*offer)(void *state, int32_t arm, const double *A, int32_t n);
     /* Costs as measured by now; draft [n_arms]. NULL: has no use. */
     void (*reprice)(void *state, const lathe_cost_model *cost, const double *draft);
+    /* Another text begins: what the ones before taught is a first guess from now on. NULL: has no use. */
+    void (*turn)(void *state);
+    /* What an arm learnt by depth: how many drafts were reached and how many of them were right; [n] each.
+     * set: taken over from an earlier run. NULL: has no such counts. */
+    void (*counts)(void *state, int32_t arm, double *reached, double *ok, int32_t n, bool set);
 } lathe_controller;
 
 extern const lathe_controller *const lathe_controllers[];

@@ -4,13 +4,20 @@
 #include <math.h>
 #include <string.h>
 
-enum { FIRST_PLAIN = 4 };
+enum { FIRST_PLAIN = 4, TOKENS_FIRST = 64, TOKENS_CARRIED = 96 };
 
 void lathe_gate_advance(lathe_gate *gate, double seconds) {
     gate->T += seconds;
 }
 
+double lathe_gate_carry(const lathe_gate *gate) {
+    if (!(gate->price > 0.0 && gate->P > 0.0))
+        return gate->carry;
+    return fmax(0.0, 0.5 * (gate->carry + (gate->P - gate->T) / gate->price));
+}
+
 void lathe_gate_answer(lathe_gate *gate, double prompt_s) {
+    gate->carry = lathe_gate_carry(gate);
     gate->prompt_s = prompt_s;
     gate->T = gate->P = 0.0;
     gate->n_since = 0;
@@ -74,7 +81,8 @@ double lathe_gate_price(const lathe_gate *gate) {
 }
 
 double lathe_gate_room(const lathe_gate *gate) {
-    return gate->share * (fmax(gate->P, 64.0 * lathe_gate_price(gate)) + gate->prompt_s);
+    const double first = TOKENS_FIRST + fmin(gate->carry, TOKENS_CARRIED);
+    return gate->share * (fmax(gate->P, first * lathe_gate_price(gate)) + gate->prompt_s);
 }
 
 double lathe_gate_worst_loss(const lathe_gate *gate, double m) {

@@ -9,19 +9,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLOTS = 1 << 16, SIZE_MAX_GRAM = 16 };
+enum { SLOTS_MIN = 1 << 12, SLOTS_MAX = 1 << 16, SIZE_MAX_GRAM = 16 };
 
 typedef struct lookup {
     lathe_history h;
     int32_t size_min, size_max;
-    int32_t *after; /* [size_max - size_min + 1][SLOTS] position of the follower; 0: none */
+    size_t slots; /* a power of two, by the context: a table far larger than the text is memory never touched
+                     twice */
+    int32_t *after; /* [size_max - size_min + 1][slots] position of the follower; 0: none */
 } lookup;
 
 static int32_t *slot_of(const lookup *s, int32_t end, int32_t g) {
     uint64_t hash = 0x9E3779B97F4A7C15ull;
     for (int32_t i = end - g; i < end; i++)
         hash = (hash ^ (uint32_t) s->h.ids[i]) * 0x100000001B3ull;
-    return s->after + (size_t) (g - s->size_min) * SLOTS + ((hash ^ hash >> 29) & (SLOTS - 1));
+    return s->after + (size_t) (g - s->size_min) * s->slots + ((hash ^ hash >> 29) & (s->slots - 1));
+}
+
+static size_t table_bytes(const lookup *s) {
+    return (size_t) (s->size_max - s->size_min + 1) * s->slots * sizeof *s->after;
 }
 
 static lathe_status create(const lathe_proposer_params *params, void **state, lathe_error *err) {
@@ -32,12 +38,17 @@ static lathe_status create(const lathe_proposer_params *params, void **state, la
     if (s) {
         s->size_min = params->ngram_min;
         s->size_max = params->ngram_max;
-        s->after = calloc((size_t) (s->size_max - s->size_min + 1) * SLOTS, sizeof *s->after);
+        s->slots = SLOTS_MIN;
+        while (s->slots < SLOTS_MAX &&
+               (!params->context || s->slots < 4 * (size_t) lathe_context_n_ctx(params->context)))
+            s->slots *= 2;
+        s->after = malloc(table_bytes(s));
     }
     if (!s || !s->after) {
         free(s);
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for prompt lookup");
     }
+    memset(s->after, 0, table_bytes(s)); /* touched now, not in the first rounds */
     *state = s;
     return LATHE_OK;
 }
@@ -50,7 +61,7 @@ static lathe_status sync_to(void *state, const int32_t *ids, int32_t n, lathe_er
     if (status)
         return status;
     if (same < before) { /* rolled back: what is left is entered again */
-        memset(s->after, 0, (size_t) (s->size_max - s->size_min + 1) * SLOTS * sizeof *s->after);
+        memset(s->after, 0, table_bytes(s));
         same = 0;
     }
     for (int32_t i = same > 0 ? same : 1; i < n; i++)

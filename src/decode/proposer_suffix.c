@@ -13,7 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SUFFIX_MAX = 64, DRAFT_MAX = LATHE_DRAFT_DEPTH_MAX };
+/* EDGES_MAX: followers looked at for a draft. In long texts short suffixes have hundreds of followers each,
+ * and a round must not wait for them. */
+enum { SUFFIX_MAX = 64, DRAFT_MAX = LATHE_DRAFT_DEPTH_MAX, EDGES_MAX = 1024 };
 
 typedef struct suffix {
     lathe_history h;
@@ -58,7 +60,7 @@ static lathe_status create(const lathe_proposer_params *params, void **state, la
     s->frequency = params->frequency;
     lathe_status status = params->file ? open_store(params, s, err) : LATHE_OK;
     if (!status)
-        status = lathe_sam_init(&s->sam, err);
+        status = lathe_sam_init(&s->sam, params->context ? lathe_context_n_ctx(params->context) : 0, err);
     if (status) {
         lathe_suffix_store_free(s->store);
         free(s);
@@ -76,9 +78,7 @@ static lathe_status sync_to(void *state, const int32_t *ids, int32_t n, lathe_er
     if (status)
         return status;
     if (same < before || s->sam.n != before) {
-        lathe_sam_free(&s->sam);
-        if ((status = lathe_sam_init(&s->sam, err)))
-            return status;
+        lathe_sam_clear(&s->sam);
         same = 0;
     }
     for (int32_t i = same; i < n; i++)
@@ -92,25 +92,26 @@ static int32_t length_rule(const suffix *s, int32_t match, int32_t n_max) {
     return m < n_max ? (int32_t) m : n_max;
 }
 
-/* The state of the last p tokens: the link that holds strings of that length. */
-static int32_t state_of_suffix(const lathe_sam *sam, int32_t p) {
-    int32_t v = sam->last;
+/* The state of the last p tokens, from that of more: the link that holds strings of that length. */
+static int32_t state_of_suffix(const lathe_sam *sam, int32_t v, int32_t p) {
     while (sam->states[v].link >= 0 && sam->states[sam->states[v].link].len >= p)
         v = sam->states[v].link;
     return v;
 }
 
 /* Follows the largest counts from state v; the sum of products, and the path. */
-static double follow(const suffix *s, int32_t v, int32_t n_max, int32_t *path, double *share, int32_t *n) {
+static double follow(const suffix *s, int32_t v, int32_t n_max, int32_t *path, double *share, int32_t *n,
+                     int32_t *looks) {
     const lathe_sam *sam = &s->sam;
     double product = 1.0, score = 0.0;
     *n = 0;
-    while (*n < n_max) {
+    while (*n<n_max && * looks> 0) {
         int64_t sum = 0;
         int32_t best = -1, best_count = 0;
         for (int32_t e = sam->states[v].edges; e >= 0; e = sam->edges[e].next) {
             const int32_t c = sam->states[sam->edges[e].to].count;
             sum += c;
+            (*looks)--;
             if (c > best_count ||
                 (c == best_count && best >= 0 && sam->edges[e].token < sam->edges[best].token)) {
                 best = e;
@@ -134,12 +135,13 @@ static double follow(const suffix *s, int32_t v, int32_t n_max, int32_t *path, d
 static void draft_frequent(const suffix *s, int32_t n_max, lathe_token_tree *tree) {
     const lathe_sam *sam = &s->sam;
     /* The longest suffix with a follower: the whole text never has one, its link ends earlier. */
-    const int32_t v = sam->states[sam->last].link;
+    int32_t v = sam->states[sam->last].link;
     const int32_t l = v <= 0 ? 0 : sam->states[v].len < SUFFIX_MAX ? sam->states[v].len : SUFFIX_MAX;
-    int32_t path[DRAFT_MAX], best[DRAFT_MAX], n, n_best = 0, n_matched = 0;
+    int32_t path[DRAFT_MAX], best[DRAFT_MAX], n, n_best = 0, n_matched = 0, looks = EDGES_MAX;
     double share[DRAFT_MAX], best_share[DRAFT_MAX], best_score = 0.0;
     for (int32_t p = l; p >= s->match_min; p /= 2) {
-        const double score = follow(s, state_of_suffix(sam, p), length_rule(s, p, n_max), path, share, &n);
+        v = state_of_suffix(sam, v, p);
+        const double score = follow(s, v, length_rule(s, p, n_max), path, share, &n, &looks);
         if (score > best_score) {
             best_score = score;
             n_best = n;

@@ -210,7 +210,7 @@ void lathe_session_clear(lathe_session *session) {
     session->n_ids = session->n_generated = session->keep = session->n_dropped = 0;
 }
 
-static lathe_status reserve(lathe_session *s, size_t n, lathe_error *err) {
+lathe_status lathe_session_reserve(lathe_session *s, size_t n, lathe_error *err) {
     if (n <= s->capacity)
         return LATHE_OK;
     const size_t wanted = n + n / 2 + 256;
@@ -246,7 +246,7 @@ lathe_status lathe_session_load(lathe_session *session, const char *path, lathe_
         st = lathe_fail(err, LATHE_ERR_INPUT, "%s: a damaged session: %zu ids for %d cached tokens", path, n,
                         lathe_context_n_past(session->context, 0));
     if (!st)
-        st = reserve(session, n, err);
+        st = lathe_session_reserve(session, n, err);
     if (st) {
         lathe_session_clear(session);
     } else {
@@ -312,7 +312,7 @@ static lathe_status read_prompt(lathe_session *s, size_t from, size_t to, lathe_
 lathe_status lathe_session_begin(lathe_session *s, const int32_t *ids, size_t n_ids, lathe_error *err) {
     lathe_status st = check_prompt(s, ids, n_ids, err);
     if (!st)
-        st = reserve(s, n_ids + 1, err);
+        st = lathe_session_reserve(s, n_ids + 1, err);
     if (st)
         return st;
     lathe_detok_free(s->detok);
@@ -415,7 +415,7 @@ lathe_status lathe_session_accept(lathe_session *s, int32_t id, bool *goes_on, l
         *goes_on = false;
         return LATHE_OK;
     }
-    lathe_status st = reserve(s, s->n_ids + 1, err);
+    lathe_status st = lathe_session_reserve(s, s->n_ids + 1, err);
     if (st)
         return st;
     s->ids[s->n_ids++] = id;

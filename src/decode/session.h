@@ -61,6 +61,8 @@ LATHE_NODISCARD lathe_status lathe_session_guest(lathe_session *host, int32_t se
                                                  const lathe_session_params *params, lathe_session **session,
                                                  lathe_error *err);
 int32_t lathe_session_n_ctx(const lathe_session *session);
+/* Room for n tokens in ids, of which those behind n_ids may be written to. */
+LATHE_NODISCARD lathe_status lathe_session_reserve(lathe_session *session, size_t n, lathe_error *err);
 /* Reads the prompt, all but its last token. */
 LATHE_NODISCARD lathe_status lathe_session_begin(lathe_session *session, const int32_t *ids, size_t n_ids,
                                                  lathe_error *err);

@@ -7,6 +7,7 @@
 #include "base/machine.h"
 #include "base/text.h"
 #include "decode/spec_round.h"
+#include "decode/spec_table.h"
 
 enum { TOP_ROWS_K = 8, SHORT_ANSWER = 32 };
 
@@ -28,6 +29,7 @@ void lathe_spec_free(void *state) {
     lathe_spec *s = state;
     if (!s)
         return;
+    lathe_spec_table_close(s);
     for (int32_t i = 0; i < LATHE_SPEC_SOURCES_MAX; i++)
         lathe_spec_source_close(&s->source[i]);
     if (s->controller_state)
@@ -36,9 +38,10 @@ void lathe_spec_free(void *state) {
     lathe_token_tree_free(&s->root);
     lathe_spec_set_free(&s->set);
     free(s->cache_dir);
-    free(s->history);
+    free(s->table_path);
     free(s->top);
     free(s->top_token);
+    free(s->peaks);
     free(s->p);
     free(s->want);
     free(s);
@@ -158,6 +161,9 @@ static lathe_status open_sources(lathe_spec *s, const lathe_session *session, co
             source->length = s->set.arm[a].length > source->length ? s->set.arm[a].length : source->length;
         }
     }
+    for (int32_t i = 0; i < s->set.n_sources; i++)
+        s->v_most = s->source[i].length + 2 > s->v_most ? s->source[i].length + 2 : s->v_most;
+    s->v_most = s->v_most < 2 ? 2 : s->v_most > LATHE_TREE_NODES_MAX ? LATHE_TREE_NODES_MAX : s->v_most;
     if (p->tree && strcmp(p->tree, "chain") != 0 && !shaped)
         return lathe_fail(err, LATHE_ERR_ARG, "a tree '%.60s' needs a draft model; give draft:FILE", p->tree);
     return LATHE_OK;
@@ -193,7 +199,8 @@ static lathe_status make_arrays(lathe_spec *s, int32_t n_vocab, lathe_error *err
     s->want = malloc(rows);
     s->top = malloc(rows * TOP_ROWS_K * sizeof *s->top);
     s->top_token = malloc(rows * sizeof *s->top_token);
-    if (!s->want || !s->top || !s->top_token)
+    s->peaks = malloc(((size_t) n_vocab / LATHE_SPEC_PEAK_BLOCK + 1) * sizeof *s->peaks);
+    if (!s->want || !s->top || !s->top_token || !s->peaks)
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for speculation");
     memset(s->want, 1, rows);
     for (int32_t i = 0; i < s->set.n_sources; i++)
@@ -303,7 +310,26 @@ static void measure(lathe_spec *s, lathe_session *session) {
         }
     }
     lathe_spec_reprice(s);
+    lathe_spec_table_open(s, session->params.sampler.temp > 0.0);
     s->priced = true;
+}
+
+/* The free sources read the prompt before the first round, which would else wait for it. */
+static void read_free(lathe_spec *s, lathe_session *session) {
+    const double start = lathe_now();
+    for (int32_t i = 0; i < s->set.n_sources; i++) {
+        lathe_spec_source *source = &s->source[i];
+        bool done;
+        source->synced = 0;
+        lathe_spec_source_turn(source);
+        /* A failure shows again, with its message, in the first round that wants a draft. */
+        if (!source->proposer->slow)
+            (void) !lathe_spec_source_read(source, session->ids, (int32_t) session->n_ids, INT32_MAX, &done,
+                                           NULL);
+    }
+    const double seconds = lathe_now() - start;
+    session->stats.prefill_s += seconds;
+    lathe_gate_advance(&s->gate, seconds);
 }
 
 /* A draft model reads the prompt now where that is a small part of what the target needed for it: it counts
@@ -335,6 +361,9 @@ void lathe_spec_begin(void *state, lathe_session *session) {
     if (!s->priced && s->set.n_sources > 0 && (n < 0 || n >= SHORT_ANSWER))
         measure(s, session);
     lathe_gate_answer(&s->gate, session->stats.prefill_s);
+    if (s->controller->turn)
+        s->controller->turn(s->controller_state);
+    read_free(s, session);
     read_ahead(s, session);
     s->totals = (lathe_spec_totals){0};
     s->round_began = session->n_ids;

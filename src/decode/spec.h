@@ -9,7 +9,7 @@
 #include "decode/spec_source.h"
 #include "decode/verifier.h"
 
-enum { LATHE_SPEC_SOURCES_MAX = 12, LATHE_SPEC_DEPTH = LATHE_DRAFT_DEPTH_MAX };
+enum { LATHE_SPEC_SOURCES_MAX = 12, LATHE_SPEC_DEPTH = LATHE_DRAFT_DEPTH_MAX, LATHE_SPEC_PEAK_BLOCK = 64 };
 
 /* An arm: a source with a largest length. Arm 0 is plain decoding, source -1. */
 typedef struct lathe_spec_arm {
@@ -36,8 +36,9 @@ typedef struct lathe_spec_choice_set { /* what --spec, --arms and --spec-len ask
 } lathe_spec_choice_set;
 
 typedef struct lathe_spec {
-    lathe_spec_params params; /* texts in it are not kept */
-    char *cache_dir;
+    lathe_spec_params params;     /* texts in it are not kept */
+    char *cache_dir, *table_path; /* NULL: nothing is kept */
+    int64_t rounds_ever;          /* of all answers */
     lathe_spec_choice_set set;
     lathe_spec_source source[LATHE_SPEC_SOURCES_MAX];
     double spent[LATHE_SPEC_SOURCES_MAX]; /* running seconds a round of a free source */
@@ -51,15 +52,16 @@ typedef struct lathe_spec {
     bool use_gate, priced, learns;
     lathe_spec_cost cost;
     double v[LATHE_TREE_NODES_MAX + 1]; /* cost of a step of i rows, as corrected by now */
+    int32_t v_most;                     /* rows of the longest draft of any arm, and one */
     double tokens, costs;               /* running means, for the rate that a draft must beat */
     lathe_token_tree root;              /* the pending token alone */
     lathe_verdict verdict;
     lathe_chance chance; /* where choices come from: zero, but in tests */
-    int32_t *history, *parents, *top, *top_token;
-    size_t history_capacity;
+    int32_t *top, *top_token;
     double *p, *work; /* laws [p_rows][n_vocab], made when a verifier wants them */
     int32_t p_rows;
     uint8_t *want;
+    float *peaks; /* [n_vocab / LATHE_SPEC_PEAK_BLOCK + 1] largest logits of blocks */
     double A[LATHE_TREE_NODES_MAX];
     lathe_spec_totals totals;
     size_t round_began; /* n_ids at the last round's start */
@@ -90,14 +92,13 @@ void lathe_spec_set_free(lathe_spec_choice_set *set);
 
 /* The parts of a round that a batch of sequences shares with a single one. */
 /* match and greedy: the sampler draws at each node as plain decoding does, down the tree while it drew a
- * drafted token; the logits of node i are those of row first + i. history has room for the drafts (reserve).
- */
+ * drafted token; the logits of node i are those of row first + i. The session
+ * has room for the drafts behind its tokens (lathe_session_reserve). */
 LATHE_NODISCARD lathe_status lathe_spec_follow(lathe_spec *s, lathe_session *session,
                                                const lathe_token_tree *tree, int32_t first, lathe_error *err);
 /* Shows the rows of a verified batch, those of the tree from row `first` on, to the sources that learn. */
 void lathe_spec_learn_rows(lathe_spec *s, const lathe_session *session, const lathe_token_tree *tree,
                            int32_t first);
-LATHE_NODISCARD lathe_status lathe_spec_reserve(lathe_spec *s, size_t n, lathe_error *err);
 void lathe_spec_count(lathe_spec *s, int32_t arm, const lathe_token_tree *tree, double cost);
 void lathe_spec_reprice(lathe_spec *s);
 /* Plain steps that the generation has cost more than by its best arm in hindsight, as far as drafts that were

@@ -11,14 +11,22 @@
 
 #include "base/machine.h"
 
-enum { TOP_K = 8, WAKE_AFTER = 48, NAP = 64, NAPS_MAX = 5 };
+/* READ_MOST: tokens that a free source catches up in one round, after rounds in which it was not asked. */
+enum {
+    TOP_K = 8,
+    WAKE_AFTER = 48,
+    NAP = 64,
+    NAPS_MAX = 5,
+    READ_MOST = 32,
+    PEAK_BLOCK = LATHE_SPEC_PEAK_BLOCK
+};
 
 /* --- Costs --------------------------------------------------------------------------------------- */
 
 void lathe_spec_reprice(lathe_spec *s) {
     double draft[LATHE_ARMS_MAX];
     lathe_cost_model model = s->cost.model;
-    for (int32_t i = 0; i <= LATHE_TREE_NODES_MAX; i++)
+    for (int32_t i = 0; i <= s->v_most; i++)
         s->v[i] = lathe_cost_verify(&model, i);
     for (int32_t i = 0; i < s->set.n_arms; i++)
         draft[i] = s->set.arm[i].source >= 0 ? s->source[s->set.arm[i].source].step : 0.0;
@@ -69,10 +77,11 @@ static lathe_status draft_free(lathe_spec *s, int32_t i, const lathe_session *se
                                int32_t *n, lathe_error *err) {
     lathe_spec_source *source = &s->source[i];
     const double start = lathe_now();
+    bool ready;
     const lathe_status status =
-        source->proposer->sync(source->state, session->ids, (int32_t) session->n_ids, err);
+        lathe_spec_source_read(source, session->ids, (int32_t) session->n_ids, READ_MOST, &ready, err);
     *n = 0;
-    if (status)
+    if (status || !ready)
         return status;
     lathe_token_tree_start(&source->tree, session->ids[session->n_ids - 1]);
     source->proposer->draft(source->state, n_max, &source->tree);
@@ -84,8 +93,9 @@ static lathe_status draft_free(lathe_spec *s, int32_t i, const lathe_session *se
         expected += s->A[k];
         best = fmax(best, expected - s->v[k + 2]);
     }
-    source->idle = best > 0.0 ? 0 : source->idle + 1;
-    if (best < wanted_gain(s))
+    const double wanted = wanted_gain(s);
+    source->idle = best > wanted ? 0 : source->idle + 1;
+    if (best < wanted)
         *n = 0;
     s->spent[i] += 0.1 * (lathe_now() - start - s->spent[i]);
     if (source->idle > WAKE_AFTER && s->use_gate && s->spent[i] > 0.002 * lathe_gate_plain_s(&s->gate)) {
@@ -263,20 +273,9 @@ static void trim(lathe_spec *s, lathe_spec_source *source, int32_t length) {
 
 /* --- Verifying ----------------------------------------------------------------------------------- */
 
-lathe_status lathe_spec_reserve(lathe_spec *s, size_t n, lathe_error *err) {
-    if (n <= s->history_capacity)
-        return LATHE_OK;
-    const size_t wanted = n + n / 2 + 1024;
-    int32_t *grown = n > SIZE_MAX / 8 ? NULL : realloc(s->history, wanted * sizeof *grown);
-    if (!grown)
-        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %zu tokens", n);
-    s->history = grown;
-    s->history_capacity = wanted;
-    return LATHE_OK;
-}
-
 /* match and greedy: the sampler draws at each node as plain decoding does, down the tree while it drew a
- * drafted token. No law is computed that is not needed. */
+ * drafted token. No law is computed that is not needed. The tokens that a node stands behind are written into
+ * the session's own array, past its end: copying a long text each round would cost more than the rest. */
 lathe_status lathe_spec_follow(lathe_spec *s, lathe_session *session, const lathe_token_tree *tree,
                                int32_t first, lathe_error *err) {
     lathe_verdict *verdict = &s->verdict;
@@ -286,11 +285,10 @@ lathe_status lathe_spec_follow(lathe_spec *s, lathe_session *session, const lath
     verdict->tv_budget = 0.0;
     for (;;) {
         const size_t depth = (size_t) tree->depth[node];
-        const int32_t *history = depth > 0 ? s->history : session->ids;
         int32_t id;
         const lathe_status status =
             lathe_sampler_draw(session->sampler, lathe_context_logits(session->context, first + node),
-                               history, n + depth, &id, err);
+                               session->ids, n + depth, &id, err);
         if (status)
             return status;
         const int32_t child = lathe_token_tree_child(tree, node, id);
@@ -298,9 +296,7 @@ lathe_status lathe_spec_follow(lathe_spec *s, lathe_session *session, const lath
             lathe_verdict_end(verdict, id);
             return LATHE_OK;
         }
-        if (depth == 0)
-            memcpy(s->history, session->ids, n * sizeof *s->history);
-        s->history[n + depth] = id;
+        session->ids[n + depth] = id;
         lathe_verdict_keep(verdict, tree, child);
         node = child;
     }
@@ -322,12 +318,11 @@ static lathe_status judge_laws(lathe_spec *s, lathe_session *session, const lath
                               (int) tree->n_nodes);
         s->p_rows = tree->n_nodes;
     }
-    memcpy(s->history, session->ids, n * sizeof *s->history);
     for (int32_t i = 0; i < tree->n_nodes; i++) {
         for (int32_t node = i; node > 0; node = tree->parent[node])
-            s->history[n + (size_t) tree->depth[node] - 1] = tree->token[node];
+            session->ids[n + (size_t) tree->depth[node] - 1] = tree->token[node];
         const lathe_status status =
-            lathe_sampler_law(session->sampler, lathe_context_logits(session->context, i), s->history,
+            lathe_sampler_law(session->sampler, lathe_context_logits(session->context, i), session->ids,
                               n + (size_t) tree->depth[i], s->p + (size_t) i * n_vocab, err);
         if (status)
             return status;
@@ -358,24 +353,54 @@ static lathe_status commit(lathe_spec *s, lathe_session *session, bool chain, in
 
 /* --- Learning ------------------------------------------------------------------------------------ */
 
-/* Whole blocks under the least of the best so far are passed over: this runs in every round. */
-static void top_of(const float *logits, int32_t n, int32_t *ids) {
-    enum { BLOCK = 64 };
-    float least = -INFINITY;
+static float block_peak(const float *x, int32_t n) {
+    enum { LANES = 16 };
+    float lane[LANES], peak = -INFINITY;
+    int32_t i = 0;
+    for (int32_t j = 0; j < LANES; j++)
+        lane[j] = -INFINITY;
+    for (; i + LANES <= n; i += LANES)
+        for (int32_t j = 0; j < LANES; j++)
+            lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+    for (int32_t j = 0; j < LANES; j++)
+        peak = lane[j] > peak ? lane[j] : peak;
+    for (; i < n; i++)
+        peak = x[i] > peak ? x[i] : peak;
+    return peak;
+}
+
+/* The ids of the TOP_K largest, ties to the lower id. The TOP_K-th largest of the blocks' peaks bounds the
+ * TOP_K-th largest of all from below, so that most blocks need no second look: this runs for every verified
+ * row. */
+static void top_of(const float *logits, int32_t n, float *peaks, int32_t *ids) {
+    const int32_t n_blocks = (n + PEAK_BLOCK - 1) / PEAK_BLOCK;
+    float best[TOP_K];
+    for (int32_t k = 0; k < TOP_K; k++)
+        best[k] = -INFINITY;
+    for (int32_t b = 0; b < n_blocks; b++) {
+        const int32_t begin = b * PEAK_BLOCK;
+        const float peak = peaks[b] =
+            block_peak(logits + begin, n - begin < PEAK_BLOCK ? n - begin : PEAK_BLOCK);
+        if (!(peak > best[TOP_K - 1]))
+            continue;
+        int32_t at = TOP_K - 1;
+        for (; at > 0 && best[at - 1] < peak; at--)
+            best[at] = best[at - 1];
+        best[at] = peak;
+    }
+    const float bound = best[TOP_K - 1];
     int32_t count = 0;
-    for (int32_t begin = 0; begin < n; begin += BLOCK) {
-        const int32_t end = begin + BLOCK < n ? begin + BLOCK : n;
-        uint32_t above = 0;
-        for (int32_t i = begin; i < end; i++)
-            above |= logits[i] > least;
-        for (int32_t i = above ? begin : end; i < end; i++) {
-            if (count == TOP_K && !(logits[i] > least))
+    for (int32_t b = 0; b < n_blocks; b++) {
+        if (!(peaks[b] >= bound))
+            continue;
+        const int32_t begin = b * PEAK_BLOCK, end = begin + PEAK_BLOCK < n ? begin + PEAK_BLOCK : n;
+        for (int32_t i = begin; i < end; i++) {
+            if (!(logits[i] >= bound) || (count == TOP_K && !(logits[i] > logits[ids[TOP_K - 1]])))
                 continue;
             int32_t at = count < TOP_K ? count++ : TOP_K - 1;
             for (; at > 0 && logits[ids[at - 1]] < logits[i]; at--)
                 ids[at] = ids[at - 1];
             ids[at] = i;
-            least = count == TOP_K ? logits[ids[TOP_K - 1]] : -INFINITY;
         }
     }
     for (; count < TOP_K; count++)
@@ -395,7 +420,8 @@ void lathe_spec_learn_rows(lathe_spec *s, const lathe_session *session, const la
     int32_t rows = 0;
     for (int32_t i = 0; i < n; i++, rows++) {
         s->top_token[rows] = tree->token[i];
-        top_of(lathe_context_logits(session->context, first + i), n_vocab, s->top + (size_t) rows * TOP_K);
+        top_of(lathe_context_logits(session->context, first + i), n_vocab, s->peaks,
+               s->top + (size_t) rows * TOP_K);
     }
     for (int32_t k = 0; k < s->verdict.n_accepted && n > 1; k++, rows++) {
         const int32_t i = s->verdict.path[k];
@@ -465,6 +491,7 @@ void lathe_spec_count(lathe_spec *s, int32_t chosen, const lathe_token_tree *tre
     t->switches += t->rounds > 0 && which != t->last_arm;
     t->last_arm = which;
     t->rounds++;
+    s->rounds_ever++;
     t->rows += tree->n_nodes;
     t->proposed += tree->n_nodes - 1;
     t->accepted += v->n_accepted;
@@ -521,7 +548,7 @@ lathe_status lathe_spec_take(void *state, lathe_session *session, int32_t *out, 
             tree = &source->tree;
     }
     if (!status)
-        status = lathe_spec_reserve(s, session->n_ids + LATHE_SPEC_DEPTH + 1, err);
+        status = lathe_session_reserve(session, session->n_ids + LATHE_SPEC_DEPTH + 1, err);
     if (status)
         return status;
     const double t1 = lathe_now();

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PRIOR_WEIGHT = 3, COUNT_MAX = 256 };
+/* FIRST_GUESS: observations a bin keeps of earlier texts; USUAL_GUESS, USUAL_MEMORY: the same of `usual`, and
+ * those of one text. */
+enum { PRIOR_WEIGHT = 3, COUNT_MAX = 256, FIRST_GUESS = 4, USUAL_GUESS = 6, USUAL_MEMORY = 20 };
 
 void lathe_spec_source_close(lathe_spec_source *source) {
     if (source->state)
@@ -35,6 +37,24 @@ lathe_status lathe_spec_source_open(const char *name, const lathe_proposer_param
     if (status)
         lathe_spec_source_close(source);
     return status;
+}
+
+lathe_status lathe_spec_source_read(lathe_spec_source *source, const int32_t *ids, int32_t n, int32_t most,
+                                    bool *done, lathe_error *err) {
+    const int32_t to = n - source->synced > most ? source->synced + most : n;
+    const lathe_status status = source->proposer->sync(source->state, ids, to, err);
+    source->synced = to;
+    *done = to == n;
+    return status;
+}
+
+void lathe_spec_source_turn(lathe_spec_source *source) {
+    for (int32_t i = 0; i < LATHE_SOURCE_BINS; i++)
+        if (source->reached[i] > FIRST_GUESS) {
+            source->right[i] *= FIRST_GUESS / source->reached[i];
+            source->reached[i] = FIRST_GUESS;
+        }
+    source->n_usual = 0;
 }
 
 static int32_t bin_of(double prob) {
@@ -117,7 +137,9 @@ int32_t lathe_spec_source_judge(lathe_spec_source *source, const int32_t *emitte
         node = next;
         had++;
     }
-    if (tree->n_nodes > 1)
-        source->usual += 0.05 * ((had > 0) - source->usual);
+    if (tree->n_nodes > 1) {
+        const int32_t seen = USUAL_GUESS + source->n_usual++;
+        source->usual += ((had > 0) - source->usual) / (seen < USUAL_MEMORY ? seen : USUAL_MEMORY);
+    }
     return had;
 }

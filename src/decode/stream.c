@@ -152,7 +152,8 @@ static lathe_status judge(lathe_lane *l, lathe_error *err) {
     lathe_session *session = l->session;
     if (l->spec) {
         l->spec->round_began = session->n_ids;
-        const lathe_status status = lathe_spec_reserve(l->spec, session->n_ids + LATHE_LANE_DRAFTS + 1, err);
+        const lathe_status status =
+            lathe_session_reserve(session, session->n_ids + LATHE_LANE_DRAFTS + 1, err);
         return status ? status : lathe_spec_follow(l->spec, session, &l->tree, l->first, err);
     }
     int32_t id = 0;

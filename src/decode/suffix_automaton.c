@@ -5,15 +5,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COUNT_STEPS = 256 };
+enum { COUNT_STEPS = 64, EXPECTED_MAX = 1 << 20 };
 
 static uint32_t hash_of(int32_t state, int32_t token) {
     uint64_t x = ((uint64_t) (uint32_t) state << 32 | (uint32_t) token) * 0x9E3779B97F4A7C15ull;
     return (uint32_t) (x >> 32) ^ (uint32_t) x;
 }
 
-lathe_status lathe_sam_init(lathe_sam *sam, lathe_error *err) {
-    *sam = (lathe_sam){.capacity = 64, .edge_capacity = 128, .n_slots = 512};
+static void start(lathe_sam *sam) {
+    sam->states[0] = (lathe_sam_state){.link = -1, .edges = -1};
+    sam->n_states = 1;
+    sam->n_edges = sam->last = sam->n = 0;
+}
+
+lathe_status lathe_sam_init(lathe_sam *sam, int32_t n_expected, lathe_error *err) {
+    const int32_t n = n_expected < 32 ? 32 : n_expected > EXPECTED_MAX ? EXPECTED_MAX : n_expected;
+    *sam = (lathe_sam){.capacity = 2 * n + 2, .edge_capacity = 3 * n + 4, .n_slots = 512};
+    while (sam->n_slots < 2 * sam->edge_capacity)
+        sam->n_slots *= 2;
     sam->states = malloc((size_t) sam->capacity * sizeof *sam->states);
     sam->edges = malloc((size_t) sam->edge_capacity * sizeof *sam->edges);
     sam->slots = calloc((size_t) sam->n_slots, sizeof *sam->slots);
@@ -21,8 +30,7 @@ lathe_status lathe_sam_init(lathe_sam *sam, lathe_error *err) {
         lathe_sam_free(sam);
         return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a suffix automaton");
     }
-    sam->states[0] = (lathe_sam_state){.link = -1, .edges = -1};
-    sam->n_states = 1;
+    start(sam);
     return LATHE_OK;
 }
 
@@ -84,6 +92,13 @@ static lathe_status reserve(lathe_sam *sam, int32_t n_edges, lathe_error *err) {
             sam->slots[slot_of(sam, sam->edges[e].from, sam->edges[e].token)] = e + 1;
     }
     return LATHE_OK;
+}
+
+void lathe_sam_clear(lathe_sam *sam) {
+    /* Newest first: an edge's way through the table met older ones only. */
+    for (int32_t e = sam->n_edges - 1; e >= 0; e--)
+        sam->slots[slot_of(sam, sam->edges[e].from, sam->edges[e].token)] = 0;
+    start(sam);
 }
 
 static void add_edge(lathe_sam *sam, int32_t from, int32_t token, int32_t to) {

@@ -24,7 +24,11 @@ typedef struct lathe_sam {
     int32_t last, n; /* state of the whole sequence; its length */
 } lathe_sam;
 
-LATHE_NODISCARD lathe_status lathe_sam_init(lathe_sam *sam, lathe_error *err);
+/* n_expected: tokens for which memory is taken at once, since growing tables are moved as a whole, which no
+ * single round should have to wait for; 0: little. */
+LATHE_NODISCARD lathe_status lathe_sam_init(lathe_sam *sam, int32_t n_expected, lathe_error *err);
+/* The empty sequence again; memory stays. */
+void lathe_sam_clear(lathe_sam *sam);
 void lathe_sam_free(lathe_sam *sam);
 LATHE_NODISCARD lathe_status lathe_sam_append(lathe_sam *sam, int32_t token, lathe_error *err);
 /* The edge of a state with this token, or -1. */

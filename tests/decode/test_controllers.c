@@ -169,6 +169,46 @@ static void test_hazard(void **state) {
                      LATHE_ERR_ARG);
 }
 
+/* Three texts of 300 rounds on which the only arm's drafts are right, wrong, right: a new text must not wait
+ * until the old ones are outnumbered. */
+static void test_turn(void **state) {
+    (void) state;
+    lathe_error err = {0};
+    const int32_t length[] = {0, 4};
+    lathe_controller_params p = lathe_controller_params_default();
+    const double v[] = {1, 1.2, 1.3, 1.4, 1.5};
+    void *s;
+    check_ok(lathe_cost_from_list(v, 5, .05, &p.cost, &err), err);
+    p.n_arms = 2;
+    p.length = length;
+    p.length_max = 4;
+    check_ok(lathe_controller_hazard.create(&p, &s, &err), err);
+    for (int text = 0; text < 3; text++) {
+        int played = 0;
+        lathe_controller_hazard.turn(s);
+        for (int round = 0; round < 300; round++) {
+            const lathe_choice c = lathe_controller_hazard.select(s, NULL, NULL);
+            const lathe_round_facts facts = {.proposed = c.length,
+                                             .accepted = text == 1 ? 0 : c.length,
+                                             .cost = lathe_cost_round(&p.cost, c.length)};
+            played += c.length > 0;
+            lathe_controller_hazard.update(s, c, &facts);
+        }
+        if (text == 1 ? played > 60 : played < 250)
+            fail_msg("text %d: %d of 300 rounds drafted", text, played);
+    }
+    double reached[4], ok[4], again[4], again_ok[4];
+    lathe_controller_hazard.counts(s, 1, reached, ok, 4, false);
+    assert_true(reached[0] > 0.0 && ok[0] <= reached[0]);
+    reached[1] = 5.0;
+    ok[1] = 2.0;
+    lathe_controller_hazard.counts(s, 1, reached, ok, 4, true);
+    lathe_controller_hazard.counts(s, 1, again, again_ok, 4, false);
+    assert_memory_equal(again, reached, sizeof again);
+    assert_memory_equal(again_ok, ok, sizeof again_ok);
+    lathe_controller_hazard.destroy(s);
+}
+
 /* ok 80, 60, 30, 0 of reached 100, 80, 60, 0. */
 static void test_threshold(void **state) {
     (void) state;
@@ -228,15 +268,11 @@ static void test_all(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_radius),
-        cmocka_unit_test(test_ucb_by_hand),
-        cmocka_unit_test(test_linucb_by_hand),
-        cmocka_unit_test(test_exact),
-        cmocka_unit_test(test_regret),
-        cmocka_unit_test(test_drift),
-        cmocka_unit_test(test_hazard),
-        cmocka_unit_test(test_threshold),
-        cmocka_unit_test(test_all),
+        cmocka_unit_test(test_radius),         cmocka_unit_test(test_ucb_by_hand),
+        cmocka_unit_test(test_linucb_by_hand), cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_regret),         cmocka_unit_test(test_drift),
+        cmocka_unit_test(test_hazard),         cmocka_unit_test(test_turn),
+        cmocka_unit_test(test_threshold),      cmocka_unit_test(test_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

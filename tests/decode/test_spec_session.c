@@ -364,6 +364,119 @@ static void a_calibration_is_kept_and_a_bad_one_made_anew(void **state) {
     lathe_session_free(s);
 }
 
+/* What a session learnt is there in the next one of the same kind, and in no other; a bad file is as good as
+ * none. */
+static void tables_are_kept_and_a_bad_one_is_left(void **state) {
+    (void) state;
+    need_shared(MODEL);
+    char folder[] = "/tmp/lathe-spec-XXXXXX", sub[64], path[400] = "", other[400] = "";
+    assert_non_null(mkdtemp(folder));
+    snprintf(sub, sizeof sub, "%s/arms", folder);
+    lathe_session_params p = params_of(0.0, 120);
+    lathe_spec_params spec = spec_of("suffix+lookup");
+    spec.cache_dir = folder;
+    spec.gate = 0;
+    lathe_session *first = generate(&p, &spec, tale);
+    const lathe_spec *inside = first->step.state;
+    double reached = 0.0;
+    for (int i = 0; i < LATHE_SOURCE_BINS; i++)
+        reached += inside->source[0].reached[i];
+    assert_true(reached > 8.0);
+    ((lathe_spec *) first->step.state)->rounds_ever += 64; /* a long run */
+    lathe_session_free(first);
+    assert_int_equal(entry(sub, path, sizeof path), 1);
+    for (int bad = 0; bad < 3; bad++) {
+        if (bad == 1)
+            write_text(
+                path,
+                "{\"schema\":\"lathe.arms/1\",\"created\":1,\"carry\":1e99,\"sources\":[],\"arms\":[]}");
+        if (bad == 2)
+            write_text(path, "no table");
+        lathe_session *s = open_session(&p, &spec);
+        lathe_session_set_n_predict(s,
+                                    32); /* long enough for costs to be measured, too short to be written */
+        s->step.begin(s->step.state, s);
+        const lathe_spec *now = s->step.state;
+        assert_non_null(now->table_path);
+        double kept = 0.0;
+        for (int i = 0; i < LATHE_SOURCE_BINS; i++)
+            kept += now->source[0].reached[i];
+        if (bad == 0)
+            assert_true(kept >= 4.0);
+        else if (kept >= 4.0)
+            fail_msg("bad file %d: %g counts appeared", bad, kept);
+        lathe_session_free(s);
+    }
+    p.sampler.temp = 1.0; /* drawn texts have a table of their own */
+    lathe_session *drawn = open_session(&p, &spec);
+    lathe_error err = {0};
+    check_ok(lathe_session_generate(drawn, tale, NULL, NULL, &err), err);
+    ((lathe_spec *) drawn->step.state)->rounds_ever += 64;
+    lathe_session_free(drawn);
+    assert_int_equal(entry(sub, other, sizeof other), 2);
+    for (int i = 0; i < 2 && entry(sub, other, sizeof other) > 0; i++)
+        unlink(other);
+    rmdir(sub);
+    snprintf(sub, sizeof sub, "%s/calibration", folder);
+    while (entry(sub, other, sizeof other) > 0)
+        unlink(other);
+    rmdir(sub);
+    rmdir(folder);
+}
+
+/* Trees over a ring of rows, weights of eight bits: rows lie elsewhere in the cache, sums run in another
+ * order, and one product rounded to the next of 255 steps moves logits by a hundredth. The texts may part,
+ * and where they do it is called rounding; a token that plain generation would hardly have drawn is not. */
+static void where_rounding_parts_two_texts_is_told(void **state) {
+    (void) state;
+    const char *source = need_shared(MODEL), *file = temp_file(".gguf");
+    lathe_error err = {0};
+    lathe_quantize_params q = lathe_quantize_params_default();
+    lathe_quantize_result result;
+    q.type = "q8_0";
+    check_ok(lathe_model_quantize(source, file, &q, &result, &err), err);
+    lathe_model *f32 = model;
+    check_ok(lathe_model_load(file, NULL, &model, &err), err);
+    int parted = 0;
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        lathe_session_params p = params_of(0.8, 150);
+        p.sampler.seed = seed;
+        p.ignore_eos = true;
+        p.context.exact = false;
+        p.context.type_k = p.context.type_v = LATHE_CACHE_F16;
+        p.context.policy = seed % 2 ? "window:48" : "stream:4,44";
+        lathe_spec_params spec = spec_of("recycle");
+        spec.length = 40;
+        lathe_session *plain = generate(&p, NULL, tale), *with = generate(&p, &spec, tale);
+        size_t n = 0;
+        const int32_t *ids = lathe_session_ids(with, &n, NULL);
+        lathe_difference d;
+        check_ok(lathe_session_difference(plain, ids, n, &d, &err), err);
+        if (d.position >= 0 && !d.is_tie)
+            fail_msg("seed %d: token %d, margin %g, noise %g", (int) seed, (int) d.position, d.margin,
+                     d.noise);
+        parted += d.position >= 0;
+        lathe_session_free(plain);
+        lathe_session_free(with);
+        /* The negative: the likeliest token against one that is far from it. */
+        p.sampler.temp = 0.0;
+        plain = generate(&p, NULL, tale);
+        int32_t wrong[512];
+        assert_true(n <= 512);
+        size_t m = 0;
+        const int32_t *right = lathe_session_ids(plain, &m, NULL);
+        memcpy(wrong, right, m * sizeof *wrong);
+        wrong[m - 40] = wrong[m - 40] == 3 ? 4 : 3;
+        check_ok(lathe_session_difference(plain, wrong, m, &d, &err), err);
+        assert_int_equal(d.position, m - 40);
+        assert_false(d.is_tie);
+        lathe_session_free(plain);
+    }
+    print_message("%d of 6 texts parted\n", parted);
+    lathe_model_free(model);
+    model = f32;
+}
+
 static void what_the_run_sees_corrects_the_costs(void **state) {
     (void) state;
     lathe_spec_cost cost;
@@ -453,6 +566,8 @@ int main(void) {
         cmocka_unit_test(a_draft_with_a_shorter_context_slides),
         cmocka_unit_test(garbage_from_a_proposer_changes_nothing),
         cmocka_unit_test(a_calibration_is_kept_and_a_bad_one_made_anew),
+        cmocka_unit_test(tables_are_kept_and_a_bad_one_is_left),
+        cmocka_unit_test(where_rounding_parts_two_texts_is_told),
         cmocka_unit_test(what_the_run_sees_corrects_the_costs),
         cmocka_unit_test(contradictions_are_refused),
         cmocka_unit_test(a_draft_with_other_tokens_is_refused),
