@@ -23,8 +23,9 @@ lathe_status lathe_draft_link(const lathe_draft_request *r, const float *logits,
                               int32_t n, int32_t n_committed, int32_t depth, double *law,
                               lathe_token_tree *tree, int32_t parent, int32_t *node, lathe_error *err) {
     const int32_t n_vocab = tree->n_vocab;
-    const lathe_chance chance = {.seed = lathe_sampler_seed(r->sampler),
-                                 .n_committed = (uint64_t) n_committed};
+    lathe_chance chance = r->chance ? *r->chance : (lathe_chance){0}; /* tests put their own choices there */
+    chance.seed = lathe_sampler_seed(r->sampler);
+    chance.n_committed = (uint64_t) n_committed;
     const bool greedy = lathe_sampler_is_greedy(r->sampler);
     lathe_status status = LATHE_OK;
     double prob;

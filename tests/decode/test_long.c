@@ -7,6 +7,9 @@
 #include <string.h>
 
 #include "decode/beam.h"
+#include "decode/enumerate.h"
+#include "decode/session.h"
+#include "decode/spec.h"
 #include "lathe/decode.h"
 #include "train/longspec.h"
 
@@ -230,6 +233,220 @@ static void a_second_text_is_chosen_from_anew(void **state) {
     lathe_session_free(b);
 }
 
+/* --- The law of the next three tokens, every outcome walked ------------------------------------------ */
+
+enum { LEFT = 3, NEXT = 3, TEXTS = 27, V = 1024 };
+static const int32_t left[LEFT] = {11, 402, 777}; /* the only tokens that the sampler lets through */
+static double target[TEXTS];
+static const double LAW_NOISE = 1e-6;
+
+/* A session whose vocabulary is `left`, behind 100 tokens. */
+static lathe_session *narrow_session(int32_t n_predict) {
+    static lathe_logit_bias bias[V];
+    assert_int_equal(lathe_model_n_vocab(model), V);
+    lathe_session_params p = lathe_session_params_default();
+    int32_t n_bias = 0;
+    for (int32_t id = 0; id < V; id++)
+        if (id != left[0] && id != left[1] && id != left[2])
+            bias[n_bias++] = (lathe_logit_bias){.id = id, .bias = -INFINITY};
+    p.sampler.bias = bias;
+    p.sampler.n_bias = n_bias;
+    p.sampler.temp = 0.2; /* random weights hardly prefer any token */
+    p.sampler.top_k = 0;
+    p.sampler.top_p = 1.0;
+    p.sampler.min_p = 0.0;
+    p.sampler.seed = 3;
+    p.n_predict = n_predict;
+    p.ignore_eos = true;
+    p.context.n_ctx = CTX;
+    p.context.n_threads = 1;
+    p.context.type_k = p.context.type_v = LATHE_CACHE_F32;
+    p.context.exact = true;
+    lathe_session *s = NULL;
+    check_ok(lathe_session_new(model, &p, &s, &err), err);
+    return s;
+}
+
+static int32_t rank_of(int32_t id) {
+    return id == left[0] ? 0 : id == left[1] ? 1 : 2;
+}
+
+static void fill_target(int32_t n) {
+    lathe_session *s = narrow_session(1);
+    static double law[V];
+    for (int t = 0; t < TEXTS; t++) {
+        int32_t ids[N + NEXT];
+        memcpy(ids, text, (size_t) n * sizeof *ids);
+        target[t] = 1.0;
+        for (int k = 0, rest = t; k < NEXT; k++, rest = rest * 3 % TEXTS) {
+            ids[n + k] = left[rest / 9];
+            lathe_context_clear(s->context, -1);
+            const lathe_batch batch = {.tokens = ids, .n_tokens = n + k};
+            check_ok(lathe_context_decode(s->context, &batch, &err), err);
+            check_ok(lathe_sampler_law(s->sampler, lathe_context_logits(s->context, -1), ids,
+                                       (size_t) (n + k), law, &err),
+                     err);
+            target[t] *= law[ids[n + k]];
+        }
+    }
+    lathe_session_free(s);
+}
+
+/* Largest |law - target|; *accepted: drafts kept, weighted by probability. */
+static double walk(const lathe_spec_params *spec, int32_t n, const lathe_proposer *instead,
+                   const lathe_verifier *judge, double *accepted) {
+    lathe_session *s = narrow_session(NEXT);
+    double law[TEXTS] = {0.0}, worst = 0.0, sum = 0.0;
+    check_ok(lathe_session_spec(s, spec, &err), err);
+    lathe_spec *inside = s->step.state;
+    if (instead)
+        inside->source[0].proposer = instead;
+    if (judge)
+        inside->verifier = judge;
+    lathe_enumeration e;
+    lathe_enumeration_start(&e);
+    inside->chance.choose = lathe_enumeration_choose;
+    inside->chance.user = &e;
+    *accepted = 0.0;
+    do {
+        check_ok(lathe_session_generate_ids(s, text, (size_t) n, NULL, NULL, &err), err);
+        const int32_t *ids = lathe_session_ids(s, NULL, NULL) + n;
+        law[rank_of(ids[0]) * 9 + rank_of(ids[1]) * 3 + rank_of(ids[2])] += e.probability;
+        *accepted += e.probability * (double) inside->totals.accepted;
+        sum += e.probability;
+    } while (lathe_enumeration_next(&e));
+    assert_false(e.overflow);
+    /* The rows of std's cache lie elsewhere after each text, so its law differs in the last bits from run to
+     * run. */
+    check_near(sum, 1.0, LAW_NOISE);
+    for (int t = 0; t < TEXTS; t++)
+        worst = fmax(worst, fabs(law[t] - target[t]));
+    lathe_session_free(s);
+    return worst;
+}
+
+/* A wrong verifier: after a rejection it draws from p instead of what p has over q. */
+static void verify_from_p(const lathe_token_tree *tree, const double *p, const lathe_verify_options *options,
+                          const lathe_chance *chance, double *work, lathe_verdict *verdict) {
+    (void) options;
+    (void) work;
+    int32_t k = 1;
+    for (; k < tree->n_nodes; k++) {
+        const double *P = p + (size_t) (k - 1) * V, *Q = tree->laws + (size_t) tree->law[k] * V;
+        const uint64_t position = chance->n_committed + (uint64_t) (k - 1);
+        if (!lathe_chance_accept(chance, P[tree->token[k]] / Q[tree->token[k]], position, 0))
+            break;
+        lathe_verdict_keep(verdict, tree, k);
+    }
+    lathe_verdict_end(verdict, lathe_chance_draw(chance, LATHE_RNG_RESIDUAL_SAMPLE, p + (size_t) (k - 1) * V,
+                                                 V, chance->n_committed + (uint64_t) (k - 1), 0));
+}
+
+/* The released LongSpec's other error. */
+static lathe_status propose_argmax(void *state, const lathe_draft_request *request, lathe_token_tree *tree,
+                                   lathe_error *e) {
+    const lathe_status status = lathe_proposer_std.propose(state, request, tree, e);
+    for (int32_t i = 1; i < tree->n_nodes; i++)
+        tree->token[i] = lathe_argmax(tree->laws + (size_t) tree->law[i] * V, V);
+    return status;
+}
+
+static void long_drafts_leave_the_law_alone(void **state) {
+    (void) state;
+    enum { PROMPT = 100 };
+    static const struct {
+        const char *proposer, *verifier;
+        int32_t length;
+    } cases[] = {
+        {"std", "match", 2},    {"std", "token", 2},      {"std", "block", 2},      {"std", "wor", 2},
+        {"std", "wr", 1},       {"longspec", "match", 2}, {"longspec", "token", 2}, {"longspec", "block", 2},
+        {"longspec", "wor", 2}, {"longspec", "wr", 1},
+    };
+    fill_target(PROMPT);
+    double least = 1.0, most = 0.0, accepted;
+    for (int t = 0; t < TEXTS; t++) {
+        least = fmin(least, target[t]);
+        most = fmax(most, target[t]);
+    }
+    print_message("texts between %.3g and %.3g\n", least, most);
+    assert_true(least > 1e-5 && most > 2.0 / TEXTS); /* a law worth the name */
+    for (size_t i = 0; i < LATHE_LEN(cases); i++) {
+        lathe_spec_params p = spec_of(cases[i].proposer[0] == 's' ? "std" : longspec(), cases[i].length);
+        p.verifier = cases[i].verifier;
+        p.controller = "fixed";
+        p.gate = 0;
+        const double error = walk(&p, PROMPT, NULL, NULL, &accepted);
+        if (error > LAW_NOISE)
+            fail_msg("%s, %s: error %g", cases[i].proposer, cases[i].verifier, error);
+        if (!(accepted > 0.1 && accepted < NEXT - 0.01))
+            fail_msg("%s, %s: %g drafts kept", cases[i].proposer, cases[i].verifier, accepted);
+    }
+    const lathe_verifier from_p = {.name = "from_p", .laws = LATHE_LAW_SAMPLED, .verify = verify_from_p};
+    lathe_proposer argmax = lathe_proposer_std;
+    argmax.propose = propose_argmax;
+    lathe_spec_params p = spec_of("std", 2);
+    p.verifier = "token";
+    p.controller = "fixed";
+    p.gate = 0;
+    /* Sparse attention over most rows drafts nearly the target's law, so that drawing from p after a
+     * rejection, which is rare, would not be seen here; the likeliest token tested as if it had been drawn
+     * is. */
+    const double wrong_std = walk(&p, PROMPT, &argmax, NULL, &accepted);
+    p.proposers = longspec();
+    const double wrong_longspec = walk(&p, PROMPT, NULL, &from_p, &accepted);
+    print_message("wrong rounds: %.2g (std), %.2g (longspec)\n", wrong_std, wrong_longspec);
+    assert_true(wrong_std > 0.01 && wrong_longspec > 0.01);
+}
+
+/* Drafts and target choose by one Gumbel noise: the text is that of rounds that draft nothing. */
+static void coupled_texts_do_not_depend_on_long_drafts(void **state) {
+    (void) state;
+    int32_t first[N + 60];
+    for (int i = 0; i < 4; i++) {
+        lathe_session *s = session_of(1, true);
+        lathe_spec_params p = spec_of(i == 0   ? "none"
+                                      : i == 1 ? "std"
+                                               : longspec(),
+                                      i == 0   ? 0
+                                      : i == 3 ? 6
+                                               : 3);
+        p.tree = i == 3 ? "beam:2,2,2" : NULL;
+        lathe_session_spec_stats stats;
+        size_t n = 0;
+        p.verifier = "coupled";
+        check_ok(lathe_session_spec(s, &p, &err), err);
+        check_ok(lathe_session_generate_ids(s, text, N, NULL, NULL, &err), err);
+        const int32_t *ids = lathe_session_ids(s, &n, NULL);
+        assert_int_equal(n, N + 60);
+        if (i == 0)
+            memcpy(first, ids, sizeof first);
+        else
+            assert_memory_equal(ids, first, sizeof first);
+        assert_true(lathe_session_spec_stats_of(s, &stats));
+        assert_true(i == 0 || stats.proposed > 20);
+        lathe_session_free(s);
+    }
+}
+
+/* auto may choose these drafts too; what it chooses depends on the clock, and the text does not. */
+static void auto_with_long_drafts_leaves_the_text_as_it_is(void **state) {
+    (void) state;
+    char name[4300];
+    lathe_spec_params p = spec_of("auto+std", 0);
+    same_as_plain(&p, 0, 0);
+    same_as_plain(&p, 1, 0);
+    snprintf(name, sizeof name, "auto+%s", longspec());
+    p = spec_of(name, 0);
+    same_as_plain(&p, 0, 0);
+    same_as_plain(&p, 1, 0);
+    snprintf(name, sizeof name, "auto+std+%s", longspec());
+    p = spec_of(name, 0);
+    p.gate = 0; /* every arm is played, not only those that pay */
+    p.controller = "uniform";
+    same_as_plain(&p, 0, 20);
+    same_as_plain(&p, 1, 20);
+}
+
 static void measurements_agree_with_plain_decoding_and_leave_the_context(void **state) {
     (void) state;
     lathe_context_params cp = lathe_context_params_default();
@@ -292,6 +509,9 @@ int main(void) {
         cmocka_unit_test(a_random_draft_leaves_the_text_as_it_is),
         cmocka_unit_test(a_sparse_draft_that_lacks_one_row_in_65_is_mostly_right),
         cmocka_unit_test(a_second_text_is_chosen_from_anew),
+        cmocka_unit_test(long_drafts_leave_the_law_alone),
+        cmocka_unit_test(coupled_texts_do_not_depend_on_long_drafts),
+        cmocka_unit_test(auto_with_long_drafts_leaves_the_text_as_it_is),
         cmocka_unit_test(measurements_agree_with_plain_decoding_and_leave_the_context),
         cmocka_unit_test(wrong_settings_are_refused),
     };

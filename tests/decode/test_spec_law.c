@@ -197,6 +197,20 @@ static void the_law_is_that_of_plain_decoding(void **state) {
         {"recycle", "wor", NULL, 3},
         {"recycle", "wr", NULL, 2},
         {"ngram:mod", "match", NULL, 2},
+        {"lookup", "wr", NULL, 2},
+        {"suffix", "wor", NULL, 2},
+        {"suffix", "wr", NULL, 2},
+        {"ngram", "wor", NULL, 2},
+        {"ngram", "wr", NULL, 2},
+        {"ngram:mod", "wor", NULL, 2},
+        {"ngram:mod", "wr", NULL, 2},
+        {draft_name(), "match", "sequoia:3", 3},
+        {draft_name(), "wr", "eagle2:3,2,2", 3},
+        {draft_name(), "match", "beam:2,2", 3},
+        {draft_name(), "wor", "beam:2,2", 3},
+        {draft_name(), "wr", "beam:2,2", 3},
+        {draft_name(), "wor", "sequoia:3", 3},
+        {draft_name(), "wr", "sequoia:2", 2},
     };
     for (size_t i = 0; i < LATHE_LEN(cases); i++) {
         const lathe_spec_params p =
@@ -300,22 +314,89 @@ static void wrong_rounds_leave_the_law(void **state) {
     assert_true(walk(&cool, NULL, NULL, &accepted, &n) > 0.002);
 }
 
+/* Chi-square of n seeded texts against the law of plain decoding. One session answers all of them, so that
+ * the controller learns, and what it chooses depends on what came before and on the clock. */
+static double chi_square(const lathe_spec_params *spec, const lathe_verifier *judge, int n, double *drafted) {
+    lathe_error err = {0};
+    lathe_session_params p = params_of(NEXT);
+    lathe_session *s = NULL;
+    double count[N_TEXTS] = {0.0}, sum = 0.0;
+    int64_t proposed = 0;
+    check_ok(lathe_session_new(model, &p, &s, &err), err);
+    check_ok(lathe_session_spec(s, spec, &err), err);
+    if (judge)
+        ((lathe_spec *) s->step.state)->verifier = judge;
+    for (int i = 0; i < n; i++) {
+        p.sampler.seed = 1000 + (uint64_t) i;
+        check_ok(lathe_session_set_sampler(s, &p.sampler, &err), err);
+        check_ok(lathe_session_generate_ids(s, prompt, 3, NULL, NULL, &err), err);
+        const int32_t *ids = lathe_session_ids(s, NULL, NULL);
+        count[ids[3] * 9 + ids[4] * 3 + ids[5]] += 1.0;
+        proposed += ((lathe_spec *) s->step.state)->totals.proposed;
+    }
+    lathe_session_free(s);
+    for (int t = 0; t < N_TEXTS; t++) {
+        assert_true(n * target[t] > 4.0);
+        sum += (count[t] - n * target[t]) * (count[t] - n * target[t]) / (n * target[t]);
+    }
+    *drafted = (double) proposed / n;
+    return sum;
+}
+
+/* 26 degrees of freedom, false alarms 1e-6 a test: 76.2 (Wilson and Hilferty). A law that is off by 0.07 in
+ * total variation has a non-centrality of at least 4 n 0.07^2 = 196 with n = 10,000 and goes unseen with less
+ * than 1e-6. */
+static void auto_leaves_the_law_alone(void **state) {
+    (void) state;
+    need_shared("models/gpt-nano-sort-f32.gguf");
+    enum { TEXTS = 10000 };
+    const double critical = 76.2;
+    char all[700], name[600];
+    double drafted;
+    snprintf(all, sizeof all, "auto+%s", draft_name());
+    snprintf(name, sizeof name, "%s", draft_name());
+    const struct {
+        const char *proposers, *verifier, *controller;
+        int32_t gate;
+    } cases[] = {{all, "wor", NULL, 1},        {all, "wor", NULL, 0},         {all, "wor", "ucb", 0},
+                 {all, "match", "uniform", 0}, {name, "block", "uniform", 0}, {name, "token", "exp3", 0}};
+    for (size_t i = 0; i < LATHE_LEN(cases); i++) {
+        lathe_spec_params p = spec_of(cases[i].proposers, cases[i].verifier, 0, NULL);
+        p.controller = cases[i].controller;
+        p.gate = cases[i].gate;
+        const double x = chi_square(&p, NULL, TEXTS, &drafted);
+        if (x > critical)
+            fail_msg("%s, %s, gate %d: chi-square %.1f", cases[i].controller ? cases[i].controller : "hazard",
+                     cases[i].verifier, (int) cases[i].gate, x);
+        if (!cases[i].gate && !(drafted > 0.05))
+            fail_msg("%s, %s: only %g drafts a text", cases[i].controller, cases[i].verifier, drafted);
+    }
+    const lathe_verifier from_p = {.name = "from_p", .laws = LATHE_LAW_SAMPLED, .verify = verify_from_p};
+    lathe_spec_params wrong = spec_of(name, "token", 0, NULL);
+    wrong.controller = "uniform";
+    const double x = chi_square(&wrong, &from_p, TEXTS, &drafted);
+    print_message("a wrong verifier: chi-square %.0f with %.2f drafts a text\n", x, drafted);
+    assert_true(x > critical);
+}
+
 /* coupled: the text is that of rounds that draft nothing, seed by seed. */
 static void coupled_texts_do_not_depend_on_the_draft(void **state) {
     (void) state;
     need_shared("models/gpt-nano-sort-f32.gguf");
     lathe_error err = {0};
     int64_t accepted = 0;
+    const char *const names[] = {"none",  draft_name(), "recycle",    "lookup",     "suffix",
+                                 "ngram", "ngram:mod",  draft_name(), draft_name(), draft_name()};
+    enum { NAMES = LATHE_LEN(names), SHAPED = NAMES - 3 };
+    static const char *const shapes[] = {"sequoia:4", "eagle2:4,2,2", "beam:2,2"};
     for (uint64_t seed = 0; seed < 60; seed++) {
         lathe_session_params p = params_of(5);
         p.sampler.seed = seed;
-        int32_t texts[3][5];
-        for (int i = 0; i < 3; i++) {
+        int32_t texts[NAMES][5];
+        for (int i = 0; i < NAMES; i++) {
             lathe_session *s = NULL;
-            lathe_spec_params spec = spec_of(i == 0   ? "none"
-                                             : i == 1 ? draft_name()
-                                                      : "recycle",
-                                             "coupled", 2, NULL);
+            lathe_spec_params spec =
+                spec_of(names[i], "coupled", i < SHAPED ? 2 : 0, i < SHAPED ? NULL : shapes[i - SHAPED]);
             spec.controller = i == 0 ? NULL : "fixed";
             lathe_session_spec_stats stats;
             check_ok(lathe_session_new(model, &p, &s, &err), err);
@@ -326,8 +407,8 @@ static void coupled_texts_do_not_depend_on_the_draft(void **state) {
             accepted += i == 1 ? stats.accepted : 0;
             lathe_session_free(s);
         }
-        assert_memory_equal(texts[0], texts[1], sizeof texts[0]);
-        assert_memory_equal(texts[0], texts[2], sizeof texts[0]);
+        for (int i = 1; i < NAMES; i++)
+            assert_memory_equal(texts[0], texts[i], sizeof texts[0]);
     }
     assert_true(accepted > 30);
 }
@@ -372,6 +453,7 @@ int main(void) {
         cmocka_unit_test(the_law_is_that_of_plain_decoding),
         cmocka_unit_test(a_trimmed_head_leaves_the_law_alone),
         cmocka_unit_test(wrong_rounds_leave_the_law),
+        cmocka_unit_test(auto_leaves_the_law_alone),
         cmocka_unit_test(coupled_texts_do_not_depend_on_the_draft),
         cmocka_unit_test(pairs_that_do_not_fit_are_refused_with_the_reason),
     };
