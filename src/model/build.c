@@ -74,6 +74,16 @@ static struct ggml_tensor *layer_of(lathe_build *b, int32_t layer, struct ggml_t
     return y;
 }
 
+struct ggml_tensor *lathe_build_head(lathe_build *b, struct ggml_tensor *hidden) {
+    const lathe_desc *d = b->desc;
+    struct ggml_tensor *x = lathe_linear(b, b->w->output, hidden, b->w->output_b);
+    if (d->logit_scale != 1.0f)
+        x = ggml_scale(b->ctx, x, d->logit_scale);
+    if (d->final_softcap > 0.0f)
+        x = lathe_op_softcap(b->ctx, x, d->final_softcap);
+    return x;
+}
+
 void lathe_build_graph(lathe_build *b) {
     const lathe_desc *d = b->desc;
     struct ggml_context *ctx = b->ctx;
@@ -91,12 +101,7 @@ void lathe_build_graph(lathe_build *b) {
         ggml_build_forward_expand(b->gf, x);
         return;
     }
-    x = lathe_linear(b, b->w->output, x, b->w->output_b);
-    if (d->logit_scale != 1.0f)
-        x = ggml_scale(ctx, x, d->logit_scale);
-    if (d->final_softcap > 0.0f)
-        x = lathe_op_softcap(ctx, x, d->final_softcap);
-    b->logits = x;
-    ggml_set_output(x);
-    ggml_build_forward_expand(b->gf, x);
+    b->logits = lathe_build_head(b, x);
+    ggml_set_output(b->logits);
+    ggml_build_forward_expand(b->gf, b->logits);
 }

@@ -126,6 +126,9 @@ typedef struct lathe_build {
  * for lathe_build_n_nodes tensors. */
 void lathe_build_graph(lathe_build *b);
 
+/* Logits [V, n] of normed hidden vectors [d, n]; no_logits leaves them to callers of this. */
+struct ggml_tensor *lathe_build_head(lathe_build *b, struct ggml_tensor *hidden);
+
 /* An upper bound of the nodes and leaves of a graph of this description. */
 size_t lathe_build_n_nodes(const lathe_desc *desc, bool taps);
 

@@ -111,6 +111,10 @@ struct ggml_tensor *lathe_fused_product_dw(struct ggml_context *ctx, struct ggml
                                            struct ggml_tensor *g);
 struct ggml_tensor *lathe_fused_product_dx(struct ggml_context *ctx, struct ggml_tensor *y,
                                            struct ggml_tensor *g);
+/* sum += what dw, a node of lathe_fused_product_dw, computes; the result is sum's memory. NULL where dw is
+ * something else. */
+struct ggml_tensor *lathe_fused_product_dw_onto(struct ggml_context *ctx, struct ggml_tensor *sum,
+                                                struct ggml_tensor *dw);
 /* The tangent of a product or of one of its gradients along a and b, tangents of its two sources (NULL:
  * zero). */
 struct ggml_tensor *lathe_fused_product_tangent(struct ggml_context *ctx, struct ggml_tensor *y,

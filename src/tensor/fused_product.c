@@ -119,6 +119,17 @@ static void dw_op(T *dst, int ith, int nth, void *user) {
     by_slices(dst, ith, nth, user, &c, dw_slice);
 }
 
+/* src: the sum itself, x, g. */
+static void dw_onto_op(T *dst, int ith, int nth, void *user) {
+    const T *x = dst->src[1], *g = dst->src[2];
+    int count;
+    int64_t from;
+    slices s = slices_of(dst->ne[1], lathe_fused_slice_of(user, LATHE_FUSED_DW, x->ne[0], g->ne[0], x->ne[1]),
+                         ith, nth);
+    while (slice(&s, &from, &count))
+        dw_slice(dst, x, g, from, count, 1);
+}
+
 bool lathe_fused_product_shape(const T *y, lathe_fused_choice *shape) {
     if (y->op != GGML_OP_CUSTOM)
         return false;
@@ -152,6 +163,14 @@ T *lathe_fused_product(lathe_fused *f, struct ggml_context *ctx, T *w, T *x) {
 T *lathe_fused_product_dw(struct ggml_context *ctx, T *y, T *g) {
     const T *w = y->src[0];
     return op2(ctx, w->ne[0], w->ne[1], y->src[1], g, dw_op, custom_of(y).user);
+}
+
+T *lathe_fused_product_dw_onto(struct ggml_context *ctx, T *sum, T *dw) {
+    lathe_fused_choice shape;
+    if (!lathe_fused_product_shape(dw, &shape) || shape.part != LATHE_FUSED_DW)
+        return NULL;
+    T *args[] = {dw->src[0], dw->src[1]};
+    return ggml_custom_inplace(ctx, sum, args, 2, dw_onto_op, GGML_N_TASKS_MAX, custom_of(dw).user);
 }
 
 T *lathe_fused_product_dx(struct ggml_context *ctx, T *y, T *g) {

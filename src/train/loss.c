@@ -2,6 +2,7 @@
 #include "train/loss.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "tensor/cpu/rows.h"
 
@@ -47,7 +48,10 @@ static void gradient_op(T *dst, int ith, int nth, void *user) {
     const lathe_rows *best = lathe_rows_best();
     const T *rows = dst->src[1], *targets = dst->src[2], *teacher = dst->src[3];
     int64_t v = dst->ne[0], n = dst->ne[1];
-    float soft = teacher != NULL ? (float) loss->soft : 0, hard = 1 - soft, share = 1.0f / (float) n;
+    float soft = teacher != NULL ? (float) loss->soft : 0, hard = 1 - soft;
+    int32_t n_all;
+    memcpy(&n_all, &dst->op_params[15], sizeof n_all);
+    float share = 1.0f / (float) n_all;
     float on = hard * (float) (1 - loss->smoothing), off = hard * (float) loss->smoothing / (float) v;
     for (int64_t i = n * ith / nth; i < n * (ith + 1) / nth; i++) {
         float *x = (float *) dst->data + i * v;
@@ -78,9 +82,11 @@ T *lathe_loss_rows(struct ggml_context *ctx, T *logits, T *targets, T *teacher, 
                           teacher != NULL ? 3 : 2, rows_op, GGML_N_TASKS_MAX, loss);
 }
 
-T *lathe_loss_gradient(struct ggml_context *ctx, T *logits, T *rows, T *targets, T *teacher,
+T *lathe_loss_gradient(struct ggml_context *ctx, T *logits, T *rows, T *targets, T *teacher, int64_t n_all,
                        lathe_loss *loss) {
     T *args[] = {rows, targets, teacher};
-    return ggml_custom_inplace(ctx, logits, args, teacher != NULL ? 3 : 2, gradient_op, GGML_N_TASKS_MAX,
-                               loss);
+    T *g =
+        ggml_custom_inplace(ctx, logits, args, teacher != NULL ? 3 : 2, gradient_op, GGML_N_TASKS_MAX, loss);
+    g->op_params[15] = (int32_t) n_all; /* behind what ggml keeps there */
+    return g;
 }

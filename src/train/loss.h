@@ -22,9 +22,10 @@ enum { LATHE_LOSS_CE, LATHE_LOSS_KL, LATHE_LOSS_LSE, LATHE_LOSS_COUNTED, LATHE_L
 struct ggml_tensor *lathe_loss_rows(struct ggml_context *ctx, struct ggml_tensor *logits,
                                     struct ggml_tensor *targets, struct ggml_tensor *teacher,
                                     lathe_loss *loss);
-/* The gradient of sum(objective) / N, written over the logits. rows: of lathe_loss_rows. */
+/* The gradient of sum(objective) / n_all, written over the logits. rows: of lathe_loss_rows. n_all: N, or
+ * that of the whole batch where these are a part of it. */
 struct ggml_tensor *lathe_loss_gradient(struct ggml_context *ctx, struct ggml_tensor *logits,
                                         struct ggml_tensor *rows, struct ggml_tensor *targets,
-                                        struct ggml_tensor *teacher, lathe_loss *loss);
+                                        struct ggml_tensor *teacher, int64_t n_all, lathe_loss *loss);
 
 #endif

@@ -16,6 +16,7 @@
 #include "model/gguf.h"
 #include "model/kernels_fused.h"
 #include "tensor/device.h"
+#include "train/head.h"
 
 typedef struct ggml_tensor T;
 
@@ -50,6 +51,7 @@ struct lathe_net {
     T *logits; /* of the forward graph */
     T *loss_rows[2]; /* of the forward and of the backward graph */
     lathe_loss loss; /* read by both graphs */
+    int64_t part;    /* tokens whose logits exist at a time; 0: all */
     bool drops;
     lathe_dropout dropout; /* read by the backward graph */
     lathe_net_sums sums;
@@ -78,8 +80,26 @@ static void keep_layer(void *user, lathe_tap which, int32_t layer, T *t) {
         l->out[l->n++] = t;
 }
 
-/* The forward pass of the one builder. Expands into graph. marks: NULL, or gets the layers' results. */
-static T *build_logits(lathe_net *net, struct ggml_cgraph *graph, layers *marks) {
+/* Of the forward (0) or of the backward graph (1). */
+typedef struct side {
+    T *logits; /* NULL: they exist in parts only */
+    T *rows;   /* statistics of the loss */
+    lathe_head head;
+    lathe_build build;
+    lathe_kernels kernels;
+} side;
+
+static int64_t tokens_of(const lathe_net *net) {
+    return (int64_t) net->rows * net->ctx;
+}
+/* Whether logits of the whole batch are never held at once. */
+static bool in_parts(const lathe_net *net) {
+    return net->part > 0 && tokens_of(net) > net->part;
+}
+
+/* The forward pass of the one builder up to the loss's statistics (or, in parts, up to the hidden vectors).
+ * Expands into graph. marks: NULL, or gets the layers' results. */
+static void build_forward(lathe_net *net, struct ggml_cgraph *graph, layers *marks, side *s) {
     const bool learns = graph == net->backward.graph, fused = net->fused != NULL;
     lathe_fused_kernels *f = &net->kernels[learns];
     *f = (lathe_fused_kernels){.fused = net->fused,
@@ -87,41 +107,43 @@ static T *build_logits(lathe_net *net, struct ggml_cgraph *graph, layers *marks)
                                .window = net->desc.window,
                                .starts = net->starts,
                                .dropout = learns && net->drops ? &net->dropout : NULL};
-    const lathe_kernels kernels = lathe_kernels_fused(f);
-    if (net->task.logits != NULL)
-        return net->task.logits(net->task.user, &(lathe_net_io){.ctx = net->nodes,
-                                                                .graph = graph,
-                                                                .tokens = net->tokens,
-                                                                .positions = net->positions,
-                                                                .mask = net->mask,
-                                                                .rows = net->rows,
-                                                                .n_ctx = net->ctx,
-                                                                .kernels = fused ? &kernels : NULL,
-                                                                .find = find,
-                                                                .net = net});
-    lathe_build b = {.ctx = net->nodes,
-                     .gf = graph,
-                     .desc = &net->desc,
-                     .w = &net->roles,
-                     .gelu = LATHE_GELU_EXACT,
-                     .plain = true,
-                     .tokens = net->tokens,
-                     .pos = net->positions,
-                     .mask = net->mask,
-                     .mask_sliding = net->mask_sliding,
-                     .n_tokens = net->ctx,
-                     .n_seqs = net->rows,
-                     .kernels = &kernels,
-                     .tap = marks != NULL ? keep_layer : NULL,
-                     .tap_user = marks};
-    lathe_build_graph(&b);
-    return b.logits;
-}
-
-static T *build_rows(lathe_net *net, T *logits, T *teacher) {
-    T *rows = lathe_loss_rows(net->nodes, logits, net->targets, teacher, &net->loss);
-    ggml_set_output(rows);
-    return rows;
+    s->kernels = lathe_kernels_fused(f);
+    if (net->task.logits != NULL) {
+        s->logits = net->task.logits(net->task.user, &(lathe_net_io){.ctx = net->nodes,
+                                                                     .graph = graph,
+                                                                     .tokens = net->tokens,
+                                                                     .positions = net->positions,
+                                                                     .mask = net->mask,
+                                                                     .rows = net->rows,
+                                                                     .n_ctx = net->ctx,
+                                                                     .kernels = fused ? &s->kernels : NULL,
+                                                                     .find = find,
+                                                                     .net = net});
+    } else {
+        s->build = (lathe_build){.ctx = net->nodes,
+                                 .gf = graph,
+                                 .desc = &net->desc,
+                                 .w = &net->roles,
+                                 .gelu = LATHE_GELU_EXACT,
+                                 .plain = true,
+                                 .tokens = net->tokens,
+                                 .pos = net->positions,
+                                 .mask = net->mask,
+                                 .mask_sliding = net->mask_sliding,
+                                 .n_tokens = net->ctx,
+                                 .n_seqs = net->rows,
+                                 .no_logits = in_parts(net),
+                                 .kernels = &s->kernels,
+                                 .tap = marks != NULL ? keep_layer : NULL,
+                                 .tap_user = marks};
+        lathe_build_graph(&s->build);
+        s->logits = s->build.logits;
+    }
+    s->head =
+        (lathe_head){.build = &s->build, .targets = net->targets, .part = net->part, .loss = &net->loss};
+    if (s->logits != NULL)
+        s->rows =
+            lathe_loss_rows(net->nodes, s->logits, net->targets, learns ? net->teacher : NULL, &net->loss);
 }
 
 static lathe_status allocate(lathe_net *net, plan *p, T *const *outputs, size_t n, lathe_error *err) {
@@ -169,6 +191,71 @@ static bool is_masked(const lathe_net *net) {
            net->desc.n_embd_head_k != net->desc.n_embd_head_v;
 }
 
+static lathe_status build_evaluation(lathe_net *net, lathe_error *err) {
+    net->forward.graph = ggml_new_graph_custom(net->nodes, TENSORS_MAX / 4, false);
+    side s = {0};
+    build_forward(net, net->forward.graph, NULL, &s);
+    lathe_status status = LATHE_OK;
+    if (s.logits == NULL) {
+        status = lathe_head_build(&s.head, false, err);
+        s.rows = s.head.rows;
+    }
+    if (status != LATHE_OK)
+        return status;
+    net->logits = s.logits;
+    net->loss_rows[0] = s.rows;
+    ggml_set_output(s.rows);
+    return allocate(net, &net->forward, &net->loss_rows[0], 1, err);
+}
+
+/* Adds what the output matrix and its bias got from the parts of the logits. */
+static void add_head(lathe_net *net, const lathe_head *h) {
+    const struct {
+        const T *weight;
+        T *g;
+    } parts[] = {{net->roles.output, h->d_output}, {net->roles.output_b, h->d_bias}};
+    for (size_t k = 0; k < LATHE_LEN(parts); k++)
+        for (size_t i = 0; i < net->n && parts[k].g != NULL; i++)
+            if (net->weights[i] == parts[k].weight) /* tied: the embedding, which has a gradient of its own */
+                net->grads[i] = net->grads[i]->op == GGML_OP_FILL
+                                    ? parts[k].g
+                                    : ggml_add(net->nodes, net->grads[i], parts[k].g);
+}
+
+/* A second copy of the forward nodes, since a tensor belongs to one allocation, and what follows from it. */
+static lathe_status build_gradients(lathe_net *net, bool recompute, lathe_error *err) {
+    net->backward.graph = ggml_new_graph_custom(net->nodes, TENSORS_MAX / 4, false);
+    layers marks = {.out = calloc((size_t) net->desc.n_layer + 2, sizeof(T *))};
+    if (marks.out == NULL)
+        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %d layers", net->desc.n_layer);
+    side s = {0};
+    build_forward(net, net->backward.graph, recompute ? &marks : NULL, &s);
+    T *top = s.logits, *seed = NULL;
+    lathe_status status = LATHE_OK;
+    if (top != NULL) {
+        seed = lathe_loss_gradient(net->nodes, top, s.rows, net->targets, net->teacher, tokens_of(net),
+                                   &net->loss);
+    } else {
+        status = lathe_head_build(&s.head, true, err);
+        top = s.build.hidden;
+        seed = s.head.d_hidden;
+        s.rows = s.head.rows;
+    }
+    const lathe_diff_opts fused = {.fused = true};
+    if (status == LATHE_OK && recompute)
+        status = lathe_tensor_vjp_recompute(net->nodes, net->backward.graph, top, seed, marks.out, marks.n,
+                                            net->weights, net->n, &fused, net->grads, err);
+    else if (status == LATHE_OK)
+        status = lathe_tensor_vjp(net->nodes, &top, &seed, 1, net->weights, net->n, &fused, net->grads, err);
+    free(marks.out);
+    if (status != LATHE_OK)
+        return status;
+    add_head(net, &s.head);
+    net->loss_rows[1] = s.rows;
+    ggml_set_output(s.rows);
+    return LATHE_OK;
+}
+
 static lathe_status build(lathe_net *net, const lathe_net_opts *opts, lathe_error *err) {
     int64_t n = (int64_t) net->rows * net->ctx;
     net->weights = calloc(net->n, sizeof(T *));
@@ -214,29 +301,10 @@ static lathe_status build(lathe_net *net, const lathe_net_opts *opts, lathe_erro
         status = lathe_weights_bind(&net->desc, find, net, &net->roles, err);
     if (status != LATHE_OK)
         return status;
-    net->forward.graph = ggml_new_graph_custom(net->nodes, TENSORS_MAX / 4, false);
-    net->logits = build_logits(net, net->forward.graph, NULL);
-    net->loss_rows[0] = build_rows(net, net->logits, NULL);
-    status = allocate(net, &net->forward, &net->loss_rows[0], 1, err);
+    status = build_evaluation(net, err);
     if (status != LATHE_OK || !opts->gradients)
         return status;
-    /* A second copy of the forward nodes, since a tensor belongs to one allocation. */
-    net->backward.graph = ggml_new_graph_custom(net->nodes, TENSORS_MAX / 4, false);
-    layers marks = {.out = calloc((size_t) net->desc.n_layer + 2, sizeof(T *))};
-    if (marks.out == NULL)
-        return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %d layers", net->desc.n_layer);
-    T *logits = build_logits(net, net->backward.graph, opts->recompute ? &marks : NULL);
-    net->loss_rows[1] = build_rows(net, logits, net->teacher);
-    T *seed =
-        lathe_loss_gradient(net->nodes, logits, net->loss_rows[1], net->targets, net->teacher, &net->loss);
-    const lathe_diff_opts fused = {.fused = true};
-    if (opts->recompute)
-        status = lathe_tensor_vjp_recompute(net->nodes, net->backward.graph, logits, seed, marks.out, marks.n,
-                                            net->weights, net->n, &fused, net->grads, err);
-    else
-        status =
-            lathe_tensor_vjp(net->nodes, &logits, &seed, 1, net->weights, net->n, &fused, net->grads, err);
-    free(marks.out);
+    status = build_gradients(net, opts->recompute, err);
     if (status != LATHE_OK)
         return status;
     T **outputs = malloc((net->n + 1) * sizeof *outputs);
@@ -266,6 +334,9 @@ lathe_status lathe_net_open(const lathe_desc *desc, const lathe_net_opts *opts, 
     net->ctx = ctx;
     net->loss = opts->loss;
     net->drops = opts->dropout > 0;
+    net->part = opts->task != NULL || !opts->gradients || opts->teacher ? 0
+                : opts->logits_part > 0                                 ? opts->logits_part
+                                                                        : lathe_head_part(desc->n_vocab);
     net->document_begin = opts->document_begin;
     net->document_end = opts->document_end;
     net->dropout = (lathe_dropout){.p = opts->dropout, .seed = opts->seed};
@@ -459,7 +530,7 @@ lathe_net_sums lathe_net_last(const lathe_net *net) {
     return net->sums;
 }
 const float *lathe_net_logits(const lathe_net *net) {
-    return net->logits->data;
+    return net->logits != NULL ? net->logits->data : NULL;
 }
 float *lathe_net_teacher(const lathe_net *net) {
     return net->teacher != NULL ? net->teacher->data : NULL;

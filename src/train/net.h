@@ -50,6 +50,9 @@ typedef struct lathe_net_opts {
     /* Attention and positions begin anew at each `begin` token and after each `end` token; 0: not at all. Ids
      * + 1, so that zero means none. */
     int32_t document_begin, document_end;
+    /* Gradients of a plain model without a teacher: logits exist for so many tokens at a time (0: as many as
+     * take 16 MiB, at least 128). lathe_net_logits is NULL where the batch has more. */
+    int64_t logits_part;
     const lathe_net_task
         *task; /* NULL: the plain model of the description, which else gives the vocabulary alone */
 } lathe_net_opts;

@@ -1,5 +1,5 @@
-/* popcount.c - see popcount.h. Columns are taken in groups of 8 so that both groups stay in the first cache at
- * 10,000 rows, and in squares of 4 x 4 (2 x 2 without AVX-512) so that each loaded word serves four (two)
+/* popcount.c - see popcount.h. Columns are taken in groups of 8 so that both groups stay in the first cache
+ * at 10,000 rows, and in squares of 4 x 4 (2 x 2 without AVX-512) so that each loaded word serves four (two)
  * products.
  */
 #include "tree/popcount.h"

@@ -154,6 +154,69 @@ static void documents(void **state) {
         }
 }
 
+/* Logits in parts give the same loss and gradients in every family, with a bias, a soft cap, tied or not,
+ * recomputed or not; and less memory where the vocabulary is what takes it. */
+static void logits_in_parts(void **state) {
+    (void) state;
+    static int32_t tokens[ROWS * (CTX + 1)];
+    lathe_error err = {0};
+    fill(tokens);
+    const lathe_family *family;
+    for (size_t f = 0; (family = lathe_family_at(f)) != NULL; f++) {
+        lathe_net *nets[3];
+        double loss[3];
+        for (int i = 0; i < 3; i++) {
+            lathe_shape s = small_shape(family);
+            lathe_desc desc;
+            const lathe_net_opts opts = {.rows = ROWS,
+                                         .ctx = CTX,
+                                         .n_threads = 1,
+                                         .gradients = true,
+                                         .recompute = i == 2,
+                                         .loss = {.z = 1e-3, .smoothing = 0.1},
+                                         .logits_part = i == 0 ? 1 << 20 : 50};
+            check_ok(lathe_desc_from_shape(&s, &desc, &err), err);
+            check_ok(lathe_net_open(&desc, &opts, &nets[i], &err), err);
+            lathe_net_init(nets[i], 9);
+            double evaluated;
+            check_ok(lathe_net_loss(nets[i], tokens, &evaluated, &err), err);
+            check_ok(lathe_net_gradients(nets[i], tokens, &loss[i], &err), err);
+            check_near(evaluated, loss[i], 1e-9);
+        }
+        check_near(loss[0], loss[1], 1e-6);
+        for (int other = 1; other < 3; other++)
+            for (size_t i = 0; i < lathe_net_n_tensors(nets[0]); i++) {
+                double difference = 0, size = 0;
+                for (int64_t k = 0; k < lathe_net_size(nets[0], i); k++) {
+                    double a = (double) lathe_net_gradient(nets[0], i)[k],
+                           b = (double) lathe_net_gradient(nets[other], i)[k];
+                    difference += (a - b) * (a - b);
+                    size += a * a;
+                }
+                if (!(sqrt(difference) <= 2e-5 * sqrt(size) + 1e-8))
+                    fail_msg("%s, %s: gradients differ by %.3g of %.3g", family->name,
+                             lathe_net_tensor(nets[0], i)->name, sqrt(difference), sqrt(size));
+            }
+        for (int i = 0; i < 3; i++)
+            lathe_net_free(nets[i]);
+    }
+    size_t bytes[2];
+    for (int i = 0; i < 2; i++) {
+        lathe_shape s = small_shape(lathe_family_find("llama"));
+        lathe_desc desc;
+        lathe_net *net;
+        s.n_vocab = 20000;
+        const lathe_net_opts opts = {
+            .rows = 8, .ctx = 128, .n_threads = 1, .gradients = true, .logits_part = i == 0 ? 1 << 20 : 0};
+        check_ok(lathe_desc_from_shape(&s, &desc, &err), err);
+        check_ok(lathe_net_open(&desc, &opts, &net, &err), err);
+        bytes[i] = lathe_net_bytes(net);
+        lathe_net_free(net);
+    }
+    if (!(bytes[1] < bytes[0] / 2))
+        fail_msg("%zu bytes with parts, %zu without", bytes[1], bytes[0]);
+}
+
 /* Slices by measurement leave the bits as they are, and go through their text unchanged. */
 static void chosen_kernels(void **state) {
     (void) state;
@@ -366,9 +429,10 @@ static void row_kernels(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(against_plain),    cmocka_unit_test(any_threads),
-                                       cmocka_unit_test(chosen_kernels),   cmocka_unit_test(documents),
-                                       cmocka_unit_test(recomputed),       cmocka_unit_test(dropout),
-                                       cmocka_unit_test(dropout_gradient), cmocka_unit_test(row_kernels)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(against_plain),  cmocka_unit_test(any_threads),
+                                       cmocka_unit_test(chosen_kernels), cmocka_unit_test(logits_in_parts),
+                                       cmocka_unit_test(documents),      cmocka_unit_test(recomputed),
+                                       cmocka_unit_test(dropout),        cmocka_unit_test(dropout_gradient),
+                                       cmocka_unit_test(row_kernels)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,7 +30,7 @@ static result compute(int v, int n, const float *logits, const int32_t *targets,
     if (s != NULL)
         memcpy(s->data, teacher, ggml_nbytes(s));
     struct ggml_tensor *rows = lathe_loss_rows(ctx, x, t, s, &loss),
-                       *g = lathe_loss_gradient(ctx, x, rows, t, s, &loss);
+                       *g = lathe_loss_gradient(ctx, x, rows, t, s, x->ne[1], &loss);
     struct ggml_cgraph *graph = ggml_new_graph(ctx);
     ggml_build_forward_expand(graph, g);
     run_graph(graph, 2);
