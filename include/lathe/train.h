@@ -218,6 +218,9 @@ typedef struct lathe_train_params {
         stop_loss; /**< stops when the held-out loss (without one: a step's loss) is at most this; 0: never */
     double max_seconds; /**< saves and stops after so long; 0: never */
     int32_t n_threads;
+    /** A device of ggml's ("CUDA0") or "host:port" of a worker that the graph runs on; NULL: the processor,
+     * with ops of our own. Optimisers run on the processor. */
+    const char *device;
     bool recompute;   /**< keep each layer's result only: a third more products, a fraction of the memory */
     bool resume;      /**< go on from the newest complete checkpoint in output, if any */
     bool must_resume; /**< INPUT where there is none */

@@ -189,6 +189,14 @@ static const lathe_option options[] = {
      .env = "LATHE_THREADS",
      .default_text = "1",
      .help = "threads"},
+    {.name = "device",
+     .group = "run",
+     .arg = "NAME|HOST:PORT",
+     .kind = LATHE_OPTION_TEXT,
+     AT(device),
+     .env = "LATHE_DEVICE",
+     .default_text = "CPU",
+     .help = "device that the graph runs on ('lathe info --devices' lists them), or a worker"},
     COUNT("eval-every", eval_every, 0, 1e9, "50", "steps between evaluations", "run"),
     COUNT("save-every", save_every, 0, 1e9, "100", "steps between checkpoints", "run"),
     COUNT("patience", patience, 0, 1e9, "0", "stop after so many evaluations without a better one; 0: never",
@@ -357,6 +365,7 @@ static lathe_train_params params_of(const train_args *a, train_watch *watch, lat
     p.dropout = a->dropout;
     p.dropout_from = a->dropout_from;
     p.recompute = a->recompute;
+    p.device = a->device;
     p.attn_reset = a->attn_reset;
     p.patience = (int32_t) a->patience;
     p.stop_loss = a->stop_loss;

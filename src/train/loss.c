@@ -46,7 +46,7 @@ static void rows_op(T *dst, int ith, int nth, void *user) {
 static void gradient_op(T *dst, int ith, int nth, void *user) {
     const lathe_loss *loss = user;
     const lathe_rows *best = lathe_rows_best();
-    const T *rows = dst->src[1], *targets = dst->src[2], *teacher = dst->src[3];
+    const T *logits = dst->src[0], *rows = dst->src[1], *targets = dst->src[2], *teacher = dst->src[3];
     int64_t v = dst->ne[0], n = dst->ne[1];
     float soft = teacher != NULL ? (float) loss->soft : 0, hard = 1 - soft;
     int32_t n_all;
@@ -63,7 +63,7 @@ static void gradient_op(T *dst, int ith, int nth, void *user) {
             continue;
         }
         float scale = share * (1 + 2 * (float) loss->z * lse);
-        best->exp(x, v, lse, x);
+        best->exp(row_of(logits, i), v, lse, x); /* mostly x itself */
         for (int64_t k = 0; k < v; k++)
             x[k] = scale * x[k] - share * off;
         x[target] -= share * on;
@@ -84,9 +84,12 @@ T *lathe_loss_rows(struct ggml_context *ctx, T *logits, T *targets, T *teacher, 
 
 T *lathe_loss_gradient(struct ggml_context *ctx, T *logits, T *rows, T *targets, T *teacher, int64_t n_all,
                        lathe_loss *loss) {
-    T *args[] = {rows, targets, teacher};
-    T *g =
-        ggml_custom_inplace(ctx, logits, args, teacher != NULL ? 3 : 2, gradient_op, GGML_N_TASKS_MAX, loss);
+    T *args[] = {logits, rows, targets, teacher};
+    const int n = teacher != NULL ? 4 : 3;
+    T *g = loss->apart
+               ? ggml_custom_4d(ctx, GGML_TYPE_F32, logits->ne[0], logits->ne[1], 1, 1, args, n, gradient_op,
+                                GGML_N_TASKS_MAX, loss)
+               : ggml_custom_inplace(ctx, logits, args + 1, n - 1, gradient_op, GGML_N_TASKS_MAX, loss);
     g->op_params[15] = (int32_t) n_all; /* behind what ggml keeps there */
     return g;
 }

@@ -53,6 +53,10 @@ typedef struct lathe_net_opts {
     /* Gradients of a plain model without a teacher: logits exist for so many tokens at a time (0: as many as
      * take 16 MiB, at least 128). lathe_net_logits is NULL where the batch has more. */
     int64_t logits_part;
+    /* A device of ggml's, or "host:port" of a worker, for the graph; NULL or a processor: the processor.
+     * Weights and gradients are copied for each computation; the loss, dropout and the optimiser stay here.
+     */
+    const char *device;
     const lathe_net_task
         *task; /* NULL: the plain model of the description, which else gives the vocabulary alone */
 } lathe_net_opts;

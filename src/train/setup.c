@@ -294,10 +294,11 @@ lathe_status lathe_run_open(lathe_run *r, lathe_error *err) {
         .n_threads = p->n_threads,
         .gradients = true,
         .recompute = p->recompute,
+        .device = p->device,
         .dropout = p->dropout,
         .seed = p->seed,
         .teacher = p->distill != NULL,
-        .loss = {p->distill != NULL ? p->distill_weight : 0, p->z_loss, p->label_smoothing}};
+        .loss = {p->distill != NULL ? p->distill_weight : 0, p->z_loss, p->label_smoothing, false}};
     if (r->task != NULL) {
         r->desc = *r->task->desc;
         r->at.write = r->task->write;

@@ -85,7 +85,8 @@ static void differences(void **state) {
         logits[i] = (float) (4 * lathe_rng_uniform(&rng) - 2);
         teacher[i] = (float) (6 * lathe_rng_uniform(&rng) - 3);
     }
-    const lathe_loss losses[] = {{0, 0.01, 0}, {0, 0, 0.2}, {0.5, 0, 0}, {0.3, 0.02, 0.1}, {1, 0, 0}};
+    const lathe_loss losses[] = {
+        {0, 0.01, 0, false}, {0, 0, 0.2, true}, {0.5, 0, 0, false}, {0.3, 0.02, 0.1, true}, {1, 0, 0, false}};
     for (size_t c = 0; c < LATHE_LEN(losses); c++) {
         const lathe_loss l = losses[c];
         result r = compute(V, N, logits, targets, l.soft > 0 ? teacher : NULL, l);
