@@ -158,6 +158,12 @@ typedef struct lathe_chow_liu_info {
     const char *kernel; /**< of the counting */
 } lathe_chow_liu_info;
 
+/** Pairs of columns from a file for whitelist or blacklist: two names a line (CSV, TSV; further columns and a
+ * header u,v or from,to are passed over). free() *pairs, [2 * *n_pairs]. Unknown names are errors with their
+ * line. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_column_pairs_read(const char *path, const lathe_table *table,
+                                                               int32_t **pairs, int32_t *n_pairs,
+                                                               lathe_error *err);
 /** The maximum-weight spanning tree (or forest) of the pairs' information. The same bits at any number of
  * threads. Cost O(p^2 n / 64) words for two-state columns. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_chow_liu(const lathe_table *table,
@@ -329,6 +335,26 @@ LATHE_API void lathe_distances_free(lathe_distances *dist);
  * column: not symmetric (unless symmetrise: the mean), negative, a diagonal that is not 0, no number. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_distances_read(const char *path, bool symmetrise,
                                                             lathe_distances *dist, lathe_error *err);
+/** How differences of aligned nucleotide sequences become distances (substitutions a site). */
+typedef enum lathe_dna_model {
+    LATHE_DNA_JC,     /**< Jukes-Cantor: -3/4 log(1 - 4/3 h), h the share of differing sites */
+    LATHE_DNA_K2P,    /**< Kimura: transitions (A-G, C-T) and transversions apart */
+    LATHE_DNA_LOGDET, /**< paralinear (Lake): the bases' shares may differ between sequences */
+    LATHE_DNA_HAMMING /**< h itself */
+} lathe_dna_model;
+/** Distances of the sequences of a FASTA file ("-": stdin), which must be aligned: of one length. U is T; of a
+ * pair the sites where either is not A, C, G or T are left out. A pair that the model gives no distance up to
+ * 5 gets 5 and counts as saturated, or fails where strict. Cost O(n^2 sites / 64) words.
+ * LATHE_ERR_INPUT names line and column, or the pair. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_distances_fasta_read(const char *path, lathe_dna_model model,
+                                                                  bool strict, lathe_distances *dist,
+                                                                  lathe_error *err);
+/** The same from memory; name stands in messages. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_distances_fasta_parse(const char *text, size_t n_bytes,
+                                                                   const char *name, lathe_dna_model model,
+                                                                   bool strict, lathe_distances *dist,
+                                                                   lathe_error *err);
+
 LATHE_API LATHE_NODISCARD lathe_status lathe_distances_parse(const char *text, size_t n_bytes,
                                                              const char *name, bool symmetrise,
                                                              lathe_distances *dist, lathe_error *err);

@@ -11,16 +11,18 @@
 
 typedef struct tree_args {
     bool unused;
-    const char *dist, *output, *root, *class_name, *ignore;
-    int32_t algo, weight, prune, format, ties;
+    const char *dist, *fasta, *output, *root, *class_name, *ignore, *whitelist, *blacklist;
+    int32_t dna, algo, weight, prune, format, ties;
     int64_t folds, dim, bins, max_states, bootstrap, min_pairs, n_threads, seed, trunc, corrupt_per_node;
     double corrupted, eps, tau, p_value, beta, smoothing;
-    bool mpi, robust, no_refine, bias, symmetrise, missing_drop, newick, dot, graphml, edges, svg, ascii;
+    bool mpi, strict, robust, no_refine, bias, symmetrise, missing_drop, newick, dot, graphml, edges, svg,
+        ascii;
 } tree_args;
 
 static const char *const algos[] = {"auto", "chow-liu", "nj", "bionj", "snj", "rg", "clrg", "tan", NULL};
 static const char *const weights[] = {"auto", "mi", "agree", "abscorr", "gauss", NULL};
 static const char *const prunes[] = {"none", "bic", "gtest", "thr", NULL};
+static const char *const dna_models[] = {"jc", "k2p", "logdet", "hamming", NULL};
 static const char *const ties[] = {"random", "index", NULL};
 enum { ALGO_AUTO, ALGO_CHOW_LIU, ALGO_NJ, ALGO_BIONJ, ALGO_SNJ, ALGO_RG, ALGO_CLRG, ALGO_TAN };
 
@@ -31,6 +33,9 @@ static const lathe_option learn_options[] = {
     { .name = "class", .group = "method", .arg = "COLUMN", .kind = LATHE_OPTION_TEXT, .offset = AT(class_name), .help = "tan: the column to predict" },
     { .name = "folds", .group = "method", .arg = "K", .kind = LATHE_OPTION_INT, .offset = AT(folds), .min = 0, .max = 1000, .default_text = "10", .help = "tan: parts of the cross-validation; 0: none" },
     { .name = "dist", .group = "input", .arg = "FILE", .kind = LATHE_OPTION_FILE, .offset = AT(dist), .help = "distances instead of samples: PHYLIP or CSV" },
+    { .name = "fasta", .group = "input", .arg = "FILE", .kind = LATHE_OPTION_FILE, .offset = AT(fasta), .help = "aligned nucleotide sequences instead of samples" },
+    { .name = "model", .group = "input", .arg = "NAME", .kind = LATHE_OPTION_CHOICE, .choices = dna_models, .offset = AT(dna), .default_text = "jc", .help = "--fasta: Jukes-Cantor, Kimura's two parameters, paralinear, or the share of differing sites: jc, k2p, logdet, hamming" },
+    { .name = "strict", .group = "input", .kind = LATHE_OPTION_FLAG, .offset = AT(strict), .help = "--fasta: pairs too different for the model are an error, not 5" },
     { .name = "symmetrise", .group = "input", .kind = LATHE_OPTION_FLAG, .offset = AT(symmetrise), .help = "mean of both directions where distances differ" },
     { .name = "dim", .group = "input", .arg = "L", .kind = LATHE_OPTION_INT, .offset = AT(dim), .min = 1, .max = 16, .default_text = "1", .help = "columns a variable (vectors)" },
     { .name = "ignore", .group = "input", .arg = "A,B,...", .kind = LATHE_OPTION_LIST, .offset = AT(ignore), .help = "columns to leave out (a date, an identifier)" },
@@ -44,6 +49,8 @@ static const lathe_option learn_options[] = {
     { .name = "bias", .group = "method", .kind = LATHE_OPTION_FLAG, .offset = AT(bias), .help = "subtract the expected bias of the information (Miller-Madow)" },
     { .name = "min-pairs", .group = "method", .arg = "N", .kind = LATHE_OPTION_INT, .offset = AT(min_pairs), .min = 1, .max = 1e9, .default_text = "30", .help = "missing cells: pairs seen in fewer rows are not used" },
     { .name = "ties", .group = "method", .arg = "RULE", .kind = LATHE_OPTION_CHOICE, .choices = ties, .offset = AT(ties), .default_text = "random", .help = "equal weights: random (by the seed) or index" },
+    { .name = "whitelist", .group = "method", .arg = "FILE", .kind = LATHE_OPTION_FILE, .offset = AT(whitelist), .help = "chow-liu: edges that the tree must have, two names a line" },
+    { .name = "blacklist", .group = "method", .arg = "FILE", .kind = LATHE_OPTION_FILE, .offset = AT(blacklist), .help = "chow-liu: edges that it may not have" },
     { .name = "bootstrap", .group = "method", .arg = "R", .kind = LATHE_OPTION_INT, .offset = AT(bootstrap), .min = 0, .max = 100000, .default_text = "0", .help = "resamples for the edges' support" },
     { .name = "robust", .group = "robust", .kind = LATHE_OPTION_FLAG, .offset = AT(robust), .help = "latent trees: truncated products, centred by the median" },
     { .name = "corrupted", .group = "robust", .arg = "SHARE", .kind = LATHE_OPTION_REAL, .percent = true, .offset = AT(corrupted), .min = 0, .max = 0.12, .help = "share of bad rows a variable" },
@@ -208,6 +215,15 @@ static lathe_status get_distances(const tree_args *a, lathe_cli *cli, lathe_dist
     memset(kept, 0, sizeof *kept);
     if (a->dist != NULL)
         return lathe_distances_read(a->dist, a->symmetrise, dist, err);
+    if (a->fasta != NULL) {
+        lathe_status st =
+            lathe_distances_fasta_read(a->fasta, (lathe_dna_model) a->dna, a->strict, dist, err);
+        if (!st && dist->n_saturated > 0)
+            lathe_log(&cli->logger, LATHE_LOG_WARN,
+                      "%d pairs are too different for --model %s: 5 stands for their distance",
+                      (int) dist->n_saturated, dna_models[a->dna]);
+        return st;
+    }
     lathe_table table;
     const lathe_table_params how = {
         .max_states = (int32_t) a->max_states, .bins = (int32_t) a->bins, .ignore = a->ignore};
@@ -306,7 +322,16 @@ static lathe_status learn_chow_liu(const tree_args *a, lathe_cli *cli, lathe_tre
     if (st)
         return st;
     lathe_chow_liu_info info = {0};
+    int32_t *whitelist = NULL, *blacklist = NULL, n_whitelist = 0, n_blacklist = 0;
+    if (a->whitelist != NULL)
+        st = lathe_column_pairs_read(a->whitelist, &table, &whitelist, &n_whitelist, err);
+    if (!st && a->blacklist != NULL)
+        st = lathe_column_pairs_read(a->blacklist, &table, &blacklist, &n_blacklist, err);
     const lathe_chow_liu_params params = {.weight = (lathe_weight) a->weight,
+                                          .whitelist = whitelist,
+                                          .blacklist = blacklist,
+                                          .n_whitelist = n_whitelist,
+                                          .n_blacklist = n_blacklist,
                                           .prune = (lathe_prune) a->prune,
                                           .p_value = a->p_value,
                                           .beta = a->beta,
@@ -318,7 +343,11 @@ static lathe_status learn_chow_liu(const tree_args *a, lathe_cli *cli, lathe_tre
                                           .seed = (uint64_t) a->seed,
                                           .n_threads = threads(a),
                                           .progress = &cli->progress};
-    st = lathe_chow_liu(&table, &params, tree, &info, err);
+    st = st ? st : lathe_chow_liu(&table, &params, tree, &info, err);
+    free(whitelist);
+    free(blacklist);
+    if (!st && a->blacklist != NULL && info.n_components > 1)
+        lathe_log(&cli->logger, LATHE_LOG_WARN, "a forest of %d trees", (int) info.n_components);
     if (!st && info.n_constant > 0)
         lathe_log(&cli->logger, LATHE_LOG_WARN, "%d columns are constant: their edges carry no information",
                   (int) info.n_constant);
@@ -380,8 +409,9 @@ static lathe_status learn_tan(const tree_args *a, lathe_cli *cli, lathe_tree *tr
 }
 
 static lathe_status learn_with_ranks(const tree_args *a, lathe_cli *cli, int32_t algo, lathe_error *err) {
-    if (algo != ALGO_CHOW_LIU || wants_model(a))
-        return lathe_fail(err, LATHE_ERR_ARG, "--mpi: for --algo chow-liu, without a model");
+    if (algo != ALGO_CHOW_LIU || wants_model(a) || a->whitelist != NULL || a->blacklist != NULL)
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "--mpi: for --algo chow-liu, without a model, --whitelist and --blacklist");
     const lathe_chow_liu_params params = {.weight = (lathe_weight) a->weight,
                                           .prune = (lathe_prune) a->prune,
                                           .smoothing = a->smoothing,
@@ -406,10 +436,14 @@ static lathe_status learn_with_ranks(const tree_args *a, lathe_cli *cli, int32_t
 
 static lathe_status run_learn(const void *args, lathe_cli *cli, lathe_error *err) {
     const tree_args *a = args;
-    if ((a->dist == NULL) != (cli->n_positional == 1))
-        return lathe_fail(err, LATHE_ERR_ARG, "give either a table (CSV, TSV, NPY, '-') or --dist FILE");
-    const int32_t algo = a->algo != ALGO_AUTO ? a->algo : a->dist != NULL ? ALGO_NJ : ALGO_CHOW_LIU;
-    if (a->dist != NULL && (algo == ALGO_CHOW_LIU || algo == ALGO_TAN))
+    const bool far = a->dist != NULL || a->fasta != NULL;
+    if ((a->dist != NULL) + (a->fasta != NULL) + (cli->n_positional == 1) != 1 || cli->n_positional > 1)
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "give one of a table (CSV, TSV, NPY, '-'), --dist FILE and --fasta FILE");
+    const int32_t algo = a->algo != ALGO_AUTO ? a->algo : far ? ALGO_NJ : ALGO_CHOW_LIU;
+    if ((a->whitelist != NULL || a->blacklist != NULL) && algo != ALGO_CHOW_LIU)
+        return lathe_fail(err, LATHE_ERR_ARG, "--whitelist and --blacklist are for --algo chow-liu");
+    if (far && (algo == ALGO_CHOW_LIU || algo == ALGO_TAN))
         return lathe_fail(err, LATHE_ERR_ARG, "--algo %s wants samples, not distances", algos[algo]);
     if (algo != ALGO_CHOW_LIU && wants_model(a))
         return lathe_fail(err, LATHE_ERR_ARG, "-o %s: models are for --algo chow-liu", a->output);
@@ -429,9 +463,10 @@ extern const lathe_verb lathe_verb_tree_learn;
 const lathe_verb lathe_verb_tree_learn = {
     .name = "tree learn",
     .summary = "learn the tree behind a table's columns, or behind distances",
-    .usage = "lathe tree learn TABLE.csv [--algo NAME] | --dist MATRIX",
+    .usage = "lathe tree learn TABLE.csv [--algo NAME] | --dist MATRIX | --fasta ALIGNED",
     .examples = "lathe tree learn survey.csv --bootstrap 100 -o tree.html\nlathe tree learn --dist taxa.phy "
                 "--newick\n"
+                "lathe tree learn --fasta aligned.fa --model k2p -o taxa.svg\n"
                 "lathe tree learn sensors.csv --dim 3 --algo clrg --robust --corrupted 5%",
     .schema = "lathe.tree-learn/1",
     .options = {learn_tables, learn_sizes, 1},
@@ -445,8 +480,8 @@ const lathe_verb lathe_verb_tree_learn = {
 
 static lathe_status run_dist(const void *args, lathe_cli *cli, lathe_error *err) {
     const tree_args *a = args;
-    if ((a->dist == NULL) != (cli->n_positional == 1))
-        return lathe_fail(err, LATHE_ERR_ARG, "give either a table or --dist FILE");
+    if ((a->dist != NULL) + (a->fasta != NULL) + (cli->n_positional == 1) != 1 || cli->n_positional > 1)
+        return lathe_fail(err, LATHE_ERR_ARG, "give one of a table, --dist FILE and --fasta FILE");
     lathe_distances dist = {0};
     lathe_table table;
     lathe_distance_params how_far;

@@ -35,13 +35,26 @@ static const lathe_option options[] = {
     { .name = "threads", .short_name = "t", .group = "simulation", .arg = "N", .kind = LATHE_OPTION_INT, .offset = AT(n_threads), .min = 0, .max = 1024, .env = "LATHE_THREADS", .default_text = "all cores", .help = "threads; results do not depend on them" },
     { .name = "seed", .group = "simulation", .arg = "S", .kind = LATHE_OPTION_INT, .offset = AT(seed), .min = 0, .max = 9e15, .default_text = "1", .help = "of the trials" },
 };
+static const lathe_option bench_options[] = {
+    { .name = "rho", .group = "model", .arg = "R", .kind = LATHE_OPTION_REAL, .offset = AT(rho), .min = 1e-6, .max = 0.999999, .default_text = "0.8", .help = "correlation of every edge" },
+    { .name = "p", .group = "model", .arg = "P", .kind = LATHE_OPTION_INT, .offset = AT(p), .min = 3, .max = 2000, .default_text = "20", .help = "number of nodes" },
+    { .name = "trials", .group = "simulation", .arg = "T", .kind = LATHE_OPTION_INT, .offset = AT(trials), .min = 0, .max = 1e8, .default_text = "40000", .help = "trees a budget, passive and two-phase" },
+    { .name = "n", .short_name = "n", .group = "simulation", .arg = "A,B,...", .kind = LATHE_OPTION_LIST, .offset = AT(n), .default_text = "100,150,200", .help = "budgets in full vectors, rising" },
+    { .name = "shape", .group = "simulation", .arg = "NAME", .kind = LATHE_OPTION_CHOICE, .choices = shapes, .offset = AT(shape), .default_text = "chain", .help = "chain, star or binary" },
+    { .name = "gamma", .group = "simulation", .arg = "G", .kind = LATHE_OPTION_REAL, .offset = AT(gamma), .min = 0.05, .max = 0.5, .default_text = "0.2", .help = "share of readings kept for the second phase" },
+    { .name = "c", .group = "simulation", .arg = "C", .kind = LATHE_OPTION_REAL, .offset = AT(c), .min = 0.05, .max = 0.95, .default_text = "0.3", .help = "how far apart is far enough" },
+    { .name = "threads", .short_name = "t", .group = "simulation", .arg = "N", .kind = LATHE_OPTION_INT, .offset = AT(n_threads), .min = 0, .max = 1024, .env = "LATHE_THREADS", .default_text = "all cores", .help = "threads; results do not depend on them" },
+    { .name = "seed", .group = "simulation", .arg = "S", .kind = LATHE_OPTION_INT, .offset = AT(seed), .min = 0, .max = 9e15, .default_text = "1", .help = "of the trials" },
+};
 static const lathe_option bound_options[] = {
     { .name = "dim", .group = "model", .arg = "L", .kind = LATHE_OPTION_INT, .offset = AT(dim), .min = 1, .max = 16, .default_text = "1", .help = "coordinates a node" },
     { .name = "delta", .group = "model", .arg = "D", .kind = LATHE_OPTION_REAL, .offset = AT(delta), .min = 1e-12, .max = 0.249, .default_text = "0.1", .help = "error to be reached" },
 };
 // clang-format on
-static const lathe_option *const tables[] = {options}, *const bound_tables[] = {bound_options};
-static const size_t sizes[] = {LATHE_LEN(options)}, bound_sizes[] = {LATHE_LEN(bound_options)};
+static const lathe_option *const tables[] = {options}, *const bound_tables[] = {bound_options},
+                                 *const bench_tables[] = {bench_options};
+static const size_t sizes[] = {LATHE_LEN(options)}, bound_sizes[] = {LATHE_LEN(bound_options)},
+                    bench_sizes[] = {LATHE_LEN(bench_options)};
 
 static void defaults(void *args) {
     exponent_args *a = args;
@@ -213,6 +226,37 @@ const lathe_verb lathe_verb_tree_exponent = {
     .args_size = sizeof(exponent_args),
     .defaults = defaults,
     .run = run,
+};
+
+static void bench_defaults(void *args) {
+    exponent_args *a = args;
+    defaults(a);
+    a->n = "100,150,200";
+    a->trials = 40000;
+}
+
+static lathe_status run_bench(const void *args, lathe_cli *cli, lathe_error *err) {
+    const exponent_args *a = args;
+    if (a->trials < 1)
+        return lathe_fail(err, LATHE_ERR_ARG, "--trials 0: at least 1");
+    if (cli->json) {
+        json_object_set_new(cli->result, "rho", lathe_json_real(a->rho));
+        json_object_set_new(cli->result, "p", json_integer(a->p));
+    }
+    return simulate(a, cli, lathe_exponent_chow_liu(a->rho), err);
+}
+
+extern const lathe_verb lathe_verb_tree_bench;
+const lathe_verb lathe_verb_tree_bench = {
+    .name = "tree bench",
+    .summary = "simulated errors of passive and two-phase tree learning, with their slopes",
+    .usage = "lathe tree bench [--shape NAME] [--p P] [--rho R] [-n A,B,...] [--trials T]",
+    .examples = "lathe tree bench --shape star --rho 0.8 -n 150,200 --trials 40000",
+    .schema = "lathe.tree-bench/1",
+    .options = {bench_tables, bench_sizes, 1},
+    .args_size = sizeof(exponent_args),
+    .defaults = bench_defaults,
+    .run = run_bench,
 };
 
 static lathe_status run_bound(const void *args, lathe_cli *cli, lathe_error *err) {

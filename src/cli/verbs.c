@@ -38,6 +38,7 @@ extern const lathe_verb lathe_verb_tree_active;
 extern const lathe_verb lathe_verb_tree_gen;
 extern const lathe_verb lathe_verb_tree_exponent;
 extern const lathe_verb lathe_verb_tree_bound;
+extern const lathe_verb lathe_verb_tree_bench;
 extern const lathe_verb lathe_verb_tree_sample;
 extern const lathe_verb lathe_verb_tree_score;
 extern const lathe_verb lathe_verb_tree_infer;
@@ -77,6 +78,7 @@ const lathe_verb *const lathe_verbs[] = {
     &lathe_verb_tree_gen,
     &lathe_verb_tree_exponent,
     &lathe_verb_tree_bound,
+    &lathe_verb_tree_bench,
     &lathe_verb_tree_sample,
     &lathe_verb_tree_score,
     &lathe_verb_tree_infer,

@@ -21,7 +21,7 @@ void lathe_distances_free(lathe_distances *dist) {
     memset(dist, 0, sizeof *dist);
 }
 
-static lathe_status new_distances(int64_t n, const char *name, lathe_distances *dist, lathe_error *err) {
+lathe_status lathe_distances_new(int64_t n, const char *name, lathe_distances *dist, lathe_error *err) {
     memset(dist, 0, sizeof *dist);
     if (n < 1 || n > MAX_TAXA)
         return lathe_fail(err, LATHE_ERR_INPUT, "%s: %lld taxa; 1 to %d can be read", name, (long long) n,
@@ -36,28 +36,47 @@ static lathe_status new_distances(int64_t n, const char *name, lathe_distances *
     return LATHE_OK;
 }
 
+/* "row 2, column 3 ('b', 'c')" in messages: taxa counted from 1. */
+static lathe_status refuse(const lathe_distances *dist, const char *name, int64_t i, int64_t j,
+                           lathe_error *err, const char *what, double x) {
+    return lathe_fail(err, LATHE_ERR_INPUT, "%s: row %lld, column %lld ('%.60s', '%.60s'): %g %s", name,
+                      (long long) i + 1, (long long) j + 1, dist->names[i], dist->names[j], x, what);
+}
+
+static lathe_status check_pair(lathe_distances *dist, const char *name, int64_t i, int64_t j, bool symmetrise,
+                               lathe_error *err) {
+    double *d = dist->d;
+    const int64_t n = dist->n;
+    for (int back = 0; back < 2; back++) {
+        const int64_t r = back ? j : i, c = back ? i : j;
+        if (!isfinite(d[r * n + c]))
+            return refuse(dist, name, r, c, err, "is not finite", d[r * n + c]);
+        if (d[r * n + c] < 0)
+            return refuse(dist, name, r, c, err, "is negative; distances are 0 or more", d[r * n + c]);
+    }
+    const double x = d[i * n + j], y = d[j * n + i];
+    if (fabs(x - y) > 1e-6 * fmax(1e-300, fmax(x, y)) && !symmetrise)
+        return lathe_fail(
+            err, LATHE_ERR_INPUT,
+            "%s: not symmetric: row %lld, column %lld ('%.60s', '%.60s') is %g, row %lld, column "
+            "%lld is %g; --symmetrise takes the mean",
+            name, (long long) i + 1, (long long) j + 1, dist->names[i], dist->names[j], x, (long long) j + 1,
+            (long long) i + 1, y);
+    if (x != y)
+        d[i * n + j] = d[j * n + i] = 0.5 * (x + y);
+    return LATHE_OK;
+}
+
 static lathe_status check_matrix(lathe_distances *dist, const char *name, bool symmetrise, lathe_error *err) {
     const int64_t n = dist->n;
     for (int64_t i = 0; i < n; i++) {
-        if (fabs(dist->d[i * n + i]) > 1e-9)
-            return lathe_fail(err, LATHE_ERR_INPUT, "%s: '%s' has the distance %g to itself, must be 0", name,
-                              dist->names[i], dist->d[i * n + i]);
+        if (!(fabs(dist->d[i * n + i]) <= 1e-9))
+            return refuse(dist, name, i, i, err, "on the diagonal, where 0 must be", dist->d[i * n + i]);
         dist->d[i * n + i] = 0;
         for (int64_t j = 0; j < i; j++) {
-            const double x = dist->d[i * n + j], y = dist->d[j * n + i];
-            if (!isfinite(x) || !isfinite(y))
-                return lathe_fail(err, LATHE_ERR_INPUT, "%s: the distance of '%s' and '%s' is not finite",
-                                  name, dist->names[i], dist->names[j]);
-            if (x < 0 || y < 0)
-                return lathe_fail(err, LATHE_ERR_INPUT, "%s: the distance of '%s' and '%s' is negative: %g",
-                                  name, dist->names[i], dist->names[j], x < 0 ? x : y);
-            if (fabs(x - y) > 1e-6 * fmax(1e-300, fmax(x, y)) && !symmetrise)
-                return lathe_fail(
-                    err, LATHE_ERR_INPUT,
-                    "%s: not symmetric: '%s' to '%s' is %g, back %g; --symmetrise takes the mean", name,
-                    dist->names[i], dist->names[j], x, y);
-            if (x != y)
-                dist->d[i * n + j] = dist->d[j * n + i] = 0.5 * (x + y);
+            lathe_status st = check_pair(dist, name, i, j, symmetrise, err);
+            if (st)
+                return st;
         }
     }
     return LATHE_OK;
@@ -80,7 +99,7 @@ static lathe_status parse_phylip(const char *text, size_t n_bytes, const char *n
     if ((uint64_t) n * (uint64_t) (n - 1) / 2 > n_bytes) /* each distance has at least a digit and a blank */
         return lathe_fail(err, LATHE_ERR_INPUT, "%s: %lld taxa, but the file is too short for them", name,
                           (long long) n);
-    lathe_status st = new_distances(n, name, dist, err);
+    lathe_status st = lathe_distances_new(n, name, dist, err);
     if (st)
         return st;
     int64_t line = 1;
@@ -144,7 +163,7 @@ static lathe_status parse_table(const lathe_csv *csv, const char *name, lathe_di
         return lathe_fail(err, LATHE_ERR_INPUT,
                           "%s: %lld rows below the header, but %lld columns: not square", name, (long long) n,
                           (long long) csv->n_cols - 1);
-    lathe_status st = new_distances(n, name, dist, err);
+    lathe_status st = lathe_distances_new(n, name, dist, err);
     for (int64_t i = 0; i < n && !st; i++) {
         char *const *row = csv->cells + (i + 1) * csv->n_cols;
         if (strcmp(row[0], csv->cells[i + 1]) != 0) {
@@ -418,7 +437,7 @@ lathe_status lathe_distances_from_table(const lathe_table *table, const lathe_di
     }
     if (discrete && l > 1)
         return lathe_fail(err, LATHE_ERR_ARG, "--dim is for real columns");
-    lathe_status st = new_distances(table->n_columns / l, "distances", dist, err);
+    lathe_status st = lathe_distances_new(table->n_columns / l, "distances", dist, err);
     for (int32_t i = 0; i < dist->n && !st; i++) {
         dist->names[i] = lathe_tree_strdup(table->columns[i * l].name);
         if (dist->names[i] == NULL)

@@ -23,6 +23,10 @@ bool lathe_is_hidden_name(const char *name);
 char *lathe_tree_strdup(const char *text);
 void lathe_names_free(char **names, int64_t n);
 
+/* Distances of n taxa, all 0, without names; name stands in messages. */
+LATHE_NODISCARD lathe_status lathe_distances_new(int64_t n, const char *name, lathe_distances *dist,
+                                                 lathe_error *err);
+
 /* Rows of resample b >= 1 of a table; names are borrowed, states left out. */
 LATHE_NODISCARD lathe_status lathe_table_resample(const lathe_table *table, uint64_t seed, uint32_t b,
                                                   lathe_table *out, lathe_error *err);
