@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "lab/stories.h"
+#include "lab/tree_attention.h"
 #include "lathe/decode.h"
 #include "lathe/train.h"
 
@@ -93,12 +94,14 @@ static const lathe_claim claims[] = {
     {.id = "hybrid",
      .text = "Tree attention in two parts takes a quarter of the time of the masked one",
      .kind = LATHE_CLAIM_AT_MOST,
+     .expected = 0.25,
      .unit = "ratio of times",
      .paper = "12.5 of 49.9 ms",
-     .origin = "paper: A100",
-     .untestable = "the processor's kernel reads a mask at no cost, so there is no slow form to compare "
-                   "with; that the two "
-                   "parts merge to the same values is a test"},
+     .origin = "paper: A100; ours: a layer of 32 heads over 8192 keys and a tree of 69 nodes on a processor, "
+               "against scores and masked soft-max as ops of their own",
+     .has_neutral = true,
+     .neutral = 1,
+     .quick = true},
 };
 
 typedef struct kind {
@@ -309,6 +312,33 @@ static lathe_status speed(study *s, const char *draft, lathe_error *err) {
     return st;
 }
 
+/* One layer's attention of the paper's tree over a long cache, three ways. */
+static lathe_status hybrid(study *s, lathe_error *err) {
+    enum { TIMES = 7 };
+    static const char *const ways[] = {"explicit, s", "one masked pass, s", "two parts, s"};
+    lathe_sample ratio = {0};
+    lathe_status st = LATHE_OK;
+    for (int32_t i = 0; i < s->lab->n_seeds && !st; i++) {
+        lathe_tree_attention t = {.n_prefix = s->lab->quick ? 2048 : 8192,
+                                  .n_head = 32,
+                                  .n_head_kv = 8,
+                                  .width = 128,
+                                  .n_threads = s->lab->n_threads,
+                                  .layer_width = {4, 16, 16, 16, 16}};
+        st = lathe_tree_attention_time(&t, TIMES, s->lab->seed + (uint64_t) i, err);
+        const double times[] = {t.explicit_s, t.fused_s, t.parts_s};
+        for (size_t k = 0; k < LATHE_LEN(ways) && !st; k++)
+            st = lathe_lab_record(s->lab, i, "tree attention", ways[k], NAN, times[k], err);
+        if (!st && t.apart > 1e-4)
+            st = lathe_fail(err, LATHE_ERR_INTERNAL, "two parts of attention differ from one pass by %g",
+                            t.apart);
+        lathe_sample_add(&ratio, t.parts_s / t.explicit_s);
+    }
+    if (st == LATHE_ERR_UNSUPPORTED)
+        return lathe_lab_note(s->lab, "Tree attention in parts needs this program's own kernels.", err);
+    return st ? st : lathe_lab_measure(s->lab, "hybrid", &ratio, err);
+}
+
 static void remove_in(const char *folder, const char *const *files, size_t n) {
     char path[1600];
     for (size_t i = 0; i < n; i++) {
@@ -368,6 +398,8 @@ static lathe_status run(lathe_lab *lab, lathe_error *err) {
         st = make_data(s, err);
     if (!st)
         st = ablation(s, best, sizeof best, err);
+    if (!st)
+        st = hybrid(s, err);
     if (!st && !lab->quick)
         st = speed(s, best, err);
     if (!kept)

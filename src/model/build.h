@@ -66,6 +66,12 @@ typedef struct lathe_kernels {
                                           struct ggml_tensor *k, struct ggml_tensor *v,
                                           struct ggml_tensor *mask, struct ggml_tensor *rows, float scale,
                                           float softcap);
+    /* A tree of tokens behind the cache in two parts: `prefix` [n_kv, 1] is what all of them see of it, rows
+     * i32 [T] are their own rows, ancestors [T, T] what they see of those. */
+    struct ggml_tensor *(*attention_tree)(void *user, struct ggml_context *ctx, struct ggml_tensor *q,
+                                          struct ggml_tensor *k, struct ggml_tensor *v,
+                                          struct ggml_tensor *prefix, struct ggml_tensor *rows,
+                                          struct ggml_tensor *ancestors, float scale, float softcap);
     /* silu(gate) up. */
     struct ggml_tensor *(*swiglu)(void *user, struct ggml_context *ctx, struct ggml_tensor *gate,
                                   struct ggml_tensor *up);
@@ -105,6 +111,8 @@ typedef struct lathe_build {
     struct ggml_tensor *embd;   /* f32 [d, n_tokens * n_seqs] instead of tokens; NULL: look tokens up */
     struct ggml_tensor *pos;    /* I32 [n_tokens * n_seqs] */
     struct ggml_tensor *mask, *mask_sliding; /* f16 (flash) or f32 [n_kv, n_tokens] */
+    /* The batch is a tree and its attention goes in two parts (attention_tree); NULL: by the mask alone. */
+    struct ggml_tensor *tree_prefix, *tree_rows, *tree_ancestors;
     bool causal;                 /* without masks: each sees those before it in its own sequence */
     struct ggml_tensor *out_ids; /* I32: rows whose logits are wanted; NULL: all */
     bool no_logits;              /* only the caches (and taps) */

@@ -96,6 +96,14 @@ struct ggml_tensor *lathe_attention(lathe_build *b, int32_t layer, struct ggml_t
         if (o != NULL)
             return o;
     }
+    if (!looked_into && rows == NULL && b->tree_prefix != NULL && mask == b->mask && b->kernels != NULL &&
+        b->kernels->attention_tree != NULL) {
+        struct ggml_tensor *o =
+            b->kernels->attention_tree(b->kernels->user, b->ctx, q, k, v, b->tree_prefix, b->tree_rows,
+                                       b->tree_ancestors, d->attn_scale, d->attn_softcap);
+        if (o != NULL)
+            return o;
+    }
     if (rows != NULL) {
         k = gather(b, k, rows);
         v = gather(b, v, rows);

@@ -8,7 +8,13 @@
 #include "base/machine.h"
 #include "model/model_impl.h"
 
-enum { BATCH_MAX = 1 << 16 };
+enum {
+    BATCH_MAX = 1 << 16,
+    /* A tree's attention goes in two parts from these sizes on: below them it takes as long as one (a layer of
+     * 32 heads over 8192 keys and 69 nodes: 0.98 of it, of 12 heads 0.96; docs/long-drafts.md). */
+    PARTS_NODES = 8,
+    PARTS_KEYS = 1024,
+};
 
 /* --- Making one ---------------------------------------------------------------------------------- */
 
@@ -90,6 +96,7 @@ static void choose_kernels(lathe_context *c, const lathe_context_params *p) {
     c->attn.n_q_max = INT32_MAX;
     c->kernels.attention = lathe_fused_attention;
     c->kernels.attention_rows = lathe_fused_attention_rows;
+    c->kernels.attention_tree = lathe_fused_attention_tree;
     c->kernels.user = &c->attn;
 }
 
@@ -342,6 +349,25 @@ static lathe_status set_stream(lathe_context *c, int32_t group, const lathe_grap
     return LATHE_OK;
 }
 
+/* What all nodes of a tree see of the cache, their rows, and what they see of each other. */
+static void set_tree(lathe_context *c, const lathe_graph *g, const int32_t *parent, const int32_t *base,
+                     int32_t n) {
+    enum { SEEN = 0, HIDDEN = 0xfc00 };
+    uint16_t *prefix = g->tree_prefix->data, *ancestors = g->tree_ancestors->data;
+    if (g->tree_prefix->buffer == NULL)
+        return;
+    lathe_cells_mask(&c->cells, c->seq, c->pos, c->rows, parent, base, 1, g->key.n_kv, 0, prefix);
+    prefix[c->rows[0]] = HIDDEN; /* the root is a node like the others */
+    for (int32_t i = 0; i < n; i++) {
+        uint16_t *row = ancestors + (size_t) i * (size_t) n;
+        for (int32_t j = 0; j < n; j++)
+            row[j] = HIDDEN;
+        for (int32_t a = i; a >= 0; a = parent[a])
+            row[a] = SEEN;
+    }
+    set_input(g->tree_rows, c->rows, (size_t) n * sizeof(int32_t));
+}
+
 static lathe_status set_inputs(lathe_context *c, const lathe_graph *g, const int32_t *parent,
                                const int32_t *base, int32_t n, lathe_error *err) {
     int32_t T = g->key.n_tokens;
@@ -358,6 +384,8 @@ static lathe_status set_inputs(lathe_context *c, const lathe_graph *g, const int
     if (g->out_ids != NULL)
         set_input(g->out_ids, c->out_ids, (size_t) g->key.n_out * sizeof(int32_t));
     lathe_status status = LATHE_OK;
+    if (g->key.tree != 0)
+        set_tree(c, g, parent, base, n);
     if (g->mask->buffer != NULL)
         status = set_mask(c, g->mask, g, parent, base, n, 0, err);
     if (status == LATHE_OK && g->mask_sliding != NULL && g->mask_sliding->buffer != NULL)
@@ -376,6 +404,19 @@ static bool has_bad_value(const float *x, size_t n) {
         bad |= (uint32_t) ((u & 0x7f800000u) == 0x7f800000u);
     }
     return bad != 0;
+}
+
+/* Whether the attention of a tree over the cache and that among its nodes are computed apart: one sequence,
+ * all of whose layers see everything, on the processor; with --exact a token's bits must not depend on it. */
+static bool goes_in_parts(const lathe_context *c, const lathe_batch *b, int32_t n) {
+    if (b->parent == NULL || n < PARTS_NODES || c->cells.n_used < PARTS_KEYS || c->params.exact ||
+        c->model->desc.window > 0 || c->kv.policy.n_groups > 1 || c->taps.generation != 0 || c->sched != NULL ||
+        c->attn.cpu == NULL)
+        return false;
+    for (int32_t i = 1; i < n; i++)
+        if (c->seq[i] != c->seq[0])
+            return false;
+    return true;
 }
 
 /* Runs tokens [first, first + n) of the batch; n_out of them want logits. */
@@ -405,6 +446,7 @@ static lathe_status run_piece(lathe_context *c, const lathe_batch *b, int32_t fi
                            .n_kv = bucket(c->cells.n_used, c->kv.n_rows[0]),
                            .n_out = n_out,
                            .taps = c->taps.generation};
+    key.tree = goes_in_parts(c, b, n);
     for (int32_t i = 1; i < c->kv.policy.n_groups; i++)
         key.n_entries[i] = lathe_kv_stream_n_entries(&c->streams[i], c->seq, c->pos, parent, n);
     lathe_graph *g = NULL;

@@ -122,6 +122,8 @@ static lathe_status build(lathe_context *c, lathe_graph *g, lathe_error *err) {
     size_t n_nodes = lathe_build_n_nodes(&m->desc, g->key.taps != 0);
     if (c->kv.policy.n_groups > 1) /* inputs of groups, and gathered rows where our kernel does not apply */
         n_nodes += 3 * LATHE_KV_GROUPS_MAX + 8 * (size_t) m->desc.n_layer;
+    if (g->key.tree != 0) /* two ops, their views, the merge */
+        n_nodes += 3 + 8 * (size_t) m->desc.n_layer;
     lathe_status status = prepare_memory(c, g, n_nodes, err);
     if (status != LATHE_OK)
         return status;
@@ -131,6 +133,12 @@ static lathe_status build(lathe_context *c, lathe_graph *g, lathe_error *err) {
     g->rows = input(g, GGML_TYPE_I64, T, 1, "rows");
     g->mask = input(g, GGML_TYPE_F16, g->key.n_kv, T, "mask");
     g->mask_sliding = m->desc.window > 0 ? input(g, GGML_TYPE_F16, g->key.n_kv, T, "mask_sliding") : NULL;
+    g->tree_prefix = g->tree_rows = g->tree_ancestors = NULL;
+    if (g->key.tree != 0) {
+        g->tree_prefix = input(g, GGML_TYPE_F16, g->key.n_kv, 1, "prefix");
+        g->tree_rows = input(g, GGML_TYPE_I32, T, 1, "tree rows");
+        g->tree_ancestors = input(g, GGML_TYPE_F16, T, T, "ancestors");
+    }
     for (int32_t i = 1; i < c->kv.policy.n_groups; i++)
         g->streams[i] = (struct lathe_graph_stream){
             .rows = input(g, GGML_TYPE_I64, T, 1, "stream rows"),
@@ -153,6 +161,9 @@ static lathe_status build(lathe_context *c, lathe_graph *g, lathe_error *err) {
         .pos = g->pos,
         .mask = g->mask,
         .mask_sliding = g->mask_sliding,
+        .tree_prefix = g->tree_prefix,
+        .tree_rows = g->tree_rows,
+        .tree_ancestors = g->tree_ancestors,
         .out_ids = g->out_ids,
         .no_logits = g->key.n_out == 0,
         .late_rows = g->key.taps != 0 || c->dummy_row,

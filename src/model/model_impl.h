@@ -48,6 +48,7 @@ typedef struct lathe_graph_key {
     int32_t n_tokens, n_kv, n_out;
     int32_t n_entries[LATHE_KV_GROUPS_MAX]; /* of streams; 0: full */
     uint32_t taps;                          /* generation of the tap list; 0: none */
+    int32_t tree;                           /* 1: a tree whose attention goes in two parts */
 } lathe_graph_key;
 
 typedef struct lathe_graph_tap {
@@ -65,6 +66,7 @@ typedef struct lathe_graph {
     struct ggml_cgraph *gf;
     ggml_gallocr_t alloc;
     struct ggml_tensor *tokens, *pos, *rows, *mask, *mask_sliding, *out_ids, *logits;
+    struct ggml_tensor *tree_prefix, *tree_rows, *tree_ancestors; /* where key.tree */
     struct lathe_graph_stream {
         struct ggml_tensor *rows, *entries, *mask;
     } streams[LATHE_KV_GROUPS_MAX]; /* [0] is not used */

@@ -10,6 +10,7 @@
 #include "lathe/model.h"
 #include "model/gguf_write.h"
 #include "model/kv.h"
+#include "model/model_impl.h"
 #include "model/synth.h"
 #include "tensor/device.h"
 
@@ -364,10 +365,16 @@ static void exact_with_quantised_weights(void **state) {
     static const char *const types[] = {"q4_0", "q8_0", "f16"};
     for (size_t i = 0; i < LATHE_LEN(types); i++)
         random_splits(synth("llama", types[i]), LATHE_CACHE_Q8_0, 1, true, 0.0);
-    if (!has_feature(
-            "LLAMAFILE")) /* then ggml has one kernel for any number of rows, and nothing shows below */
-        return;
-    /* Without the second row a lonely token of f32 weights takes another kernel. */
+}
+
+/* Without the second row a lonely token of f32 weights takes another kernel. */
+static void exact_needs_its_second_row(void **state) {
+    (void) state;
+    if (!has_feature("LLAMAFILE")) {
+        print_message("skipped: this ggml (without LLAMAFILE) has one kernel for any number of rows, and "
+                      "nothing shows\n");
+        skip();
+    }
     lathe_model *m = load(synth("llama", "f32"));
     lathe_context *a = make(m, LATHE_CACHE_F32, 1, false, 1, 0),
                   *b = make(m, LATHE_CACHE_F32, 1, false, 1, 0);
@@ -579,6 +586,71 @@ static void refused(void **state) {
     lathe_model_free(m);
 }
 
+/* Over a long text a tree's attention goes in two parts; each node's logits are those of its path read alone,
+ * also where the cache's rows have gaps, and a kept path goes on as that text. */
+static void trees_over_long_texts_are_those_of_their_paths(void **state) {
+    (void) state;
+    enum { LONG = 1100, T = 24 };
+    static int32_t ids[LONG + T];
+    const lathe_cache_type types[] = {LATHE_CACHE_F32, LATHE_CACHE_F16, LATHE_CACHE_Q8_0};
+    lathe_model *m = load(synth("llama", "f32"));
+    const int32_t n_vocab = lathe_model_n_vocab(m);
+    some_ids(m, ids, LONG + T, 77);
+    for (size_t k = 0; k < LATHE_LEN(types); k++) {
+        lathe_context_params p = lathe_context_params_default();
+        lathe_context *c, *alone;
+        p.type_k = p.type_v = types[k];
+        p.n_threads = 1 + (int32_t) k % 2;
+        p.n_ctx = 1300;
+        check_ok(lathe_context_new(m, &p, &c, &err), err);
+        check_ok(lathe_context_new(m, &p, &alone, &err), err);
+        const lathe_batch text = {.tokens = ids, .n_tokens = LONG};
+        check_ok(lathe_context_decode(c, &text, &err), err);
+        check_ok(lathe_context_decode(alone, &text, &err), err);
+        lathe_rng rng = lathe_rng_new(k, 0, 0);
+        int32_t tree_ids[T], parent[T], read[T], path[T], n_past = LONG;
+        uint8_t want[T];
+        memset(want, 1, sizeof want);
+        for (int round = 0; round < 3; round++) { /* from the second on the cache has gaps */
+            for (int32_t i = 0; i < T; i++) {
+                tree_ids[i] = ids[(LONG + 7 * i + round) % (LONG + T)];
+                parent[i] = i == 0 ? -1 : (int32_t) lathe_rng_below(&rng, (uint32_t) i);
+            }
+            const lathe_batch tree = {.tokens = tree_ids, .n_tokens = T, .parent = parent, .want = want};
+            check_ok(lathe_context_decode(c, &tree, &err), err);
+            int parts = 0;
+            for (int i = 0; i <= LATHE_GRAPH_SLOTS; i++)
+                parts += c->graphs[i].used == c->clock && c->graphs[i].key.tree == 1;
+            assert_int_equal(parts, 1); /* it is the way that is tested here */
+            int32_t n_path = 0;
+            for (int32_t i = 0; i < T; i += 5) {
+                n_path = 0;
+                for (int32_t a = i; a >= 0; a = parent[a])
+                    path[n_path++] = a;
+                for (int32_t j = 0; j < n_path / 2; j++) {
+                    const int32_t swap = path[j];
+                    path[j] = path[n_path - 1 - j];
+                    path[n_path - 1 - j] = swap;
+                }
+                for (int32_t j = 0; j < n_path; j++)
+                    read[j] = tree_ids[path[j]];
+                const lathe_batch chain = {.tokens = read, .n_tokens = n_path};
+                check_ok(lathe_context_rollback(alone, 0, n_past, &err), err);
+                check_ok(lathe_context_decode(alone, &chain, &err), err);
+                assert_true(differ(lathe_context_logits(c, i), lathe_context_logits(alone, -1), n_vocab) <
+                            (k == 0 ? 1e-4 : 1e-3));
+            }
+            check_ok(lathe_context_keep_path(c, path, n_path, &err), err); /* the last of those read */
+            n_past += n_path;
+            assert_int_equal(lathe_context_n_past(c, 0), n_past);
+            assert_int_equal(lathe_context_n_past(alone, 0), n_past);
+        }
+        lathe_context_free(c);
+        lathe_context_free(alone);
+    }
+    lathe_model_free(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(splits_agree),
@@ -589,6 +661,8 @@ int main(void) {
         cmocka_unit_test(tree_nodes_see_their_ancestors),
         cmocka_unit_test(cells_equal_a_slow_model),
         cmocka_unit_test(exact_with_quantised_weights),
+        cmocka_unit_test(exact_needs_its_second_row),
+        cmocka_unit_test(trees_over_long_texts_are_those_of_their_paths),
         cmocka_unit_test(cache_types),
         cmocka_unit_test(sessions),
         cmocka_unit_test(taps),

@@ -59,7 +59,7 @@ static lathe_attention_args args_of(struct ggml_tensor *const *src) {
         .rows_head = rows != NULL && rows->ne[1] > 1 ? (int64_t) (rows->nb[1] / sizeof(int32_t)) : 0,
         .seen = src[SRC_SEEN] != NULL ? src[SRC_SEEN]->data : NULL,
         .mask = mask != NULL ? mask->data : NULL,
-        .mask_stride = mask != NULL ? (int64_t) (mask->nb[1] / sizeof(uint16_t)) : 0,
+        .mask_stride = mask != NULL && mask->ne[1] > 1 ? (int64_t) (mask->nb[1] / sizeof(uint16_t)) : 0,
         .sinks = src[SRC_SINKS] != NULL ? src[SRC_SINKS]->data : NULL,
     };
     (void) kv_type(k->type, &a.k_type);
@@ -188,7 +188,7 @@ static bool fits(const lathe_attention_op *op, const lathe_attention_in *in) {
          (rows->ne[1] != 1 && rows->ne[1] != k->ne[2]) || rows->ne[2] != 1 || rows->ne[3] != 1))
         return false;
     int64_t n_kv = rows != NULL ? rows->ne[0] : k->ne[1];
-    if (mask != NULL && (mask->type != GGML_TYPE_F16 || mask->ne[0] < n_kv || mask->ne[1] < q->ne[1] ||
+    if (mask != NULL && (mask->type != GGML_TYPE_F16 || mask->ne[0] < n_kv || (mask->ne[1] < q->ne[1] && mask->ne[1] != 1) ||
                          mask->ne[2] != 1 || mask->ne[3] != 1 || mask->nb[0] != sizeof(uint16_t)))
         return false;
     if (in->seen != NULL && (in->seen->type != GGML_TYPE_I32 || in->seen->ne[0] != 2 ||
@@ -247,6 +247,22 @@ struct ggml_tensor *lathe_fused_attention(void *user, struct ggml_context *ctx, 
                                           struct ggml_tensor *mask, float scale, float softcap) {
     const lathe_attention_in in = {.q = q, .k = k, .v = v, .mask = mask};
     return fused(user, ctx, &in, scale, softcap);
+}
+
+struct ggml_tensor *lathe_fused_attention_tree(void *user, struct ggml_context *ctx, struct ggml_tensor *q,
+                                               struct ggml_tensor *k, struct ggml_tensor *v,
+                                               struct ggml_tensor *prefix, struct ggml_tensor *rows,
+                                               struct ggml_tensor *ancestors, float scale, float softcap) {
+    lathe_attention_op *op = user;
+    const lathe_attention_in before = {.q = q, .k = k, .v = v, .mask = prefix, .want_lse = true};
+    const lathe_attention_in tree = {
+        .q = q, .k = k, .v = v, .mask = ancestors, .rows = rows, .want_lse = true};
+    lathe_attention_out a, b;
+    if (op->scale < scale || op->scale > scale || op->softcap < softcap || op->softcap > softcap ||
+        !fits(op, &before) || !fits(op, &tree) || !lathe_attention_node(op, ctx, &before, &a) ||
+        !lathe_attention_node(op, ctx, &tree, &b))
+        return NULL;
+    return lathe_attention_merge(ctx, &a, &b).out;
 }
 
 /* --- Merging ------------------------------------------------------------------------------------- */
