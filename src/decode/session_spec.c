@@ -43,6 +43,7 @@ void lathe_spec_free(void *state) {
     free(s->top_token);
     free(s->peaks);
     free(s->p);
+    free(s->law);
     free(s->want);
     free(s);
 }

@@ -58,6 +58,7 @@ typedef struct lathe_spec {
     lathe_verdict verdict;
     lathe_chance chance; /* where choices come from: zero, but in tests */
     int32_t *top, *top_token;
+    double *law;      /* [n_vocab] of spec_laws.c; NULL: not wanted so far */
     double *p, *work; /* laws [p_rows][n_vocab], made when a verifier wants them */
     int32_t p_rows;
     uint8_t *want;
@@ -101,6 +102,12 @@ void lathe_spec_learn_rows(lathe_spec *s, const lathe_session *session, const la
                            int32_t first);
 void lathe_spec_count(lathe_spec *s, int32_t arm, const lathe_token_tree *tree, double cost);
 void lathe_spec_reprice(lathe_spec *s);
+/* Tokens that each arm of a free source that drafted would have emitted in this round, expected by the target's laws along the
+ * kept text (would [n_arms]; others are left alone). After verification, before the next batch; `verified` is
+ * the tree that was. */
+LATHE_NODISCARD lathe_status lathe_spec_expect(lathe_spec *s, lathe_session *session,
+                                               const lathe_token_tree *verified, double *would,
+                                               lathe_error *err);
 /* Plain steps that the generation has cost more than by its best arm in hindsight, as far as drafts that were
  * not used can tell; *best_arm is left alone where none is known. */
 double lathe_spec_regret(const lathe_spec *s, const char **best_arm);

@@ -436,7 +436,8 @@ void lathe_spec_learn_rows(lathe_spec *s, const lathe_session *session, const la
 }
 
 /* What each source would have brought, and what the controller is told. */
-static void learn_round(lathe_spec *s, const round_plan *plan, double cost, double seconds, bool ended) {
+static void learn_round(lathe_spec *s, lathe_session *session, const lathe_token_tree *tree,
+                        const round_plan *plan, double cost, double seconds, bool ended) {
     double would[LATHE_ARMS_MAX];
     const lathe_verdict *verdict = &s->verdict;
     const int32_t n = verdict->n_emitted, chosen = s->set.arm[plan->choice.arm].source;
@@ -454,6 +455,11 @@ static void learn_round(lathe_spec *s, const round_plan *plan, double cost, doub
                 would[a] = 1.0 + (had < s->set.arm[a].length ? had : s->set.arm[a].length);
     }
     would[plan->choice.arm] = verdict->n_accepted + 1.0;
+    /* Full information compares laws where there are any: a token drawn at a temperature is a noisy witness. A
+     * failure leaves the tokens' word. */
+    if (s->controller == &lathe_controller_hedge && !lathe_sampler_is_greedy(session->sampler) &&
+        lathe_spec_expect(s, session, tree, would, NULL) != LATHE_OK)
+        lathe_log(&s->params.logger, LATHE_LOG_DEBUG, "no laws for the arms in this round");
     for (int32_t a = 0; a < s->set.n_arms; a++)
         if (would[a] >= 1.0) {
             const lathe_spec_source *source =
@@ -576,7 +582,7 @@ lathe_status lathe_spec_take(void *state, lathe_session *session, int32_t *out, 
     memcpy(out, s->verdict.emitted, (size_t) s->verdict.n_emitted * sizeof *out);
     *n_out = s->verdict.n_emitted;
     lathe_spec_count(s, plan.choice.arm, tree, cost);
-    learn_round(s, &plan, cost, t3 - t0, has_end(session, &s->verdict));
+    learn_round(s, session, tree, &plan, cost, t3 - t0, has_end(session, &s->verdict));
     const double t4 = lathe_now();
     if (drafted)
         lathe_gate_drafted(&s->gate, cost, t4 - t0, s->verdict.n_emitted);

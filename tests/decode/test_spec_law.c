@@ -379,6 +379,83 @@ static void auto_leaves_the_law_alone(void **state) {
     assert_true(x > critical);
 }
 
+/* Per round: tokens emitted, and what the laws along the kept text expect of the same draft. */
+typedef struct estimates {
+    lathe_session *session;
+    double n, token, law, apart, token2, law2, apart2;
+} estimates;
+
+static void compare_estimates(void *user, const lathe_spec_round *round) {
+    estimates *e = user;
+    lathe_spec *inside = e->session->step.state;
+    double would[LATHE_ARMS_MAX] = {0.0};
+    lathe_error err = {0};
+    if (round->proposed == 0)
+        return;
+    check_ok(lathe_spec_expect(inside, e->session, &inside->source[0].tree, would, &err), err);
+    const double token = round->accepted + 1.0, law = would[1], apart = law - token;
+    assert_true(law >= 1.0 && law <= round->proposed + 1.0);
+    e->n += 1.0;
+    e->token += token;
+    e->token2 += token * token;
+    e->law += law;
+    e->law2 += law * law;
+    e->apart += apart;
+    e->apart2 += apart * apart;
+}
+
+/* Laws say the same as tokens in the mean (5.3 standard errors: 1e-7 for each of the four), with less noise.
+ */
+static void laws_expect_what_tokens_bring(void **state) {
+    (void) state;
+    need_shared("models/gpt-nano-sort-f32.gguf");
+    const struct {
+        const char *proposer;
+        int32_t length;
+    } cases[] = {{"recycle", 3}, {"recycle", 6}, {"lookup", 3}, {"suffix", 3}};
+    for (size_t i = 0; i < LATHE_LEN(cases); i++) {
+        lathe_error err = {0};
+        estimates e = {0};
+        lathe_session_params p = params_of(6);
+        lathe_spec_params spec = spec_of(cases[i].proposer, "match", cases[i].length, NULL);
+        spec.on_round = compare_estimates;
+        spec.user = &e;
+        check_ok(lathe_session_new(model, &p, &e.session, &err), err);
+        check_ok(lathe_session_spec(e.session, &spec, &err), err);
+        for (uint64_t seed = 0; seed < 700; seed++) {
+            lathe_sampler_params sampler = p.sampler;
+            sampler.seed = seed;
+            check_ok(lathe_session_set_sampler(e.session, &sampler, &err), err);
+            check_ok(lathe_session_generate_ids(e.session, prompt, 3, NULL, NULL, &err), err);
+        }
+        lathe_session_free(e.session);
+        const double mean = e.apart / e.n, error = sqrt((e.apart2 / e.n - mean * mean) / e.n);
+        const double noise_token = e.token2 / e.n - pow(e.token / e.n, 2.0),
+                     noise_law = e.law2 / e.n - pow(e.law / e.n, 2.0);
+        assert_true(e.n > 500);
+        if (fabs(mean) > 5.3 * error)
+            print_error("%s: tokens %g, laws %g, error of the difference %g\n", cases[i].proposer,
+                        e.token / e.n, e.law / e.n, error);
+        assert_true(fabs(mean) <= 5.3 * error);
+        assert_true(noise_law < 0.9 * noise_token);
+    }
+    /* A draft model takes the target's random number: what it brings is not what the law of its tokens says,
+     * so it is left to the tokens. */
+    lathe_error err = {0};
+    const lathe_session_params p = params_of(2);
+    const lathe_spec_params spec = spec_of(draft_name(), "match", 2, NULL);
+    lathe_session *session = NULL;
+    double would[LATHE_ARMS_MAX] = {1.0, -1.0};
+    check_ok(lathe_session_new(model, &p, &session, &err), err);
+    check_ok(lathe_session_spec(session, &spec, &err), err);
+    check_ok(lathe_session_generate_ids(session, prompt, 3, NULL, NULL, &err), err);
+    lathe_spec *inside = session->step.state;
+    inside->verdict.n_emitted = 0;
+    check_ok(lathe_spec_expect(inside, session, &inside->source[0].tree, would, &err), err);
+    assert_true(would[1] < 0.0);
+    lathe_session_free(session);
+}
+
 /* coupled: the text is that of rounds that draft nothing, seed by seed. */
 static void coupled_texts_do_not_depend_on_the_draft(void **state) {
     (void) state;
@@ -454,6 +531,7 @@ int main(void) {
         cmocka_unit_test(a_trimmed_head_leaves_the_law_alone),
         cmocka_unit_test(wrong_rounds_leave_the_law),
         cmocka_unit_test(auto_leaves_the_law_alone),
+        cmocka_unit_test(laws_expect_what_tokens_bring),
         cmocka_unit_test(coupled_texts_do_not_depend_on_the_draft),
         cmocka_unit_test(pairs_that_do_not_fit_are_refused_with_the_reason),
     };
