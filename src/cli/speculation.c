@@ -323,11 +323,12 @@ void lathe_round_log_add(void *user, const lathe_spec_round *r) {
     lathe_round_log *log = user;
     if (!log->writer)
         return;
-    put(log, json_pack("{s:I, s:I, s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:b}", "round",
-                       (json_int_t) r->round, "pos", (json_int_t) r->position, "arm", r->arm, "proposed",
-                       (int) r->proposed, "accepted", (int) r->accepted, "emitted", (int) r->emitted,
-                       "draft_s", r->draft_s, "verify_s", r->verify_s, "sample_s", r->sample_s, "other_s",
-                       r->other_s, "cost", r->cost, "regret", r->regret, "loss_s", r->loss_s, "refused", (int) r->refused));
+    put(log,
+        json_pack("{s:I, s:I, s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:b}", "round",
+                  (json_int_t) r->round, "pos", (json_int_t) r->position, "arm", r->arm, "proposed",
+                  (int) r->proposed, "accepted", (int) r->accepted, "emitted", (int) r->emitted, "draft_s",
+                  r->draft_s, "verify_s", r->verify_s, "sample_s", r->sample_s, "other_s", r->other_s, "cost",
+                  r->cost, "regret", r->regret, "loss_s", r->loss_s, "refused", (int) r->refused));
 }
 
 void lathe_round_log_abandon(lathe_round_log *log) {

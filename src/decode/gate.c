@@ -6,25 +6,9 @@
 
 enum { FIRST_PLAIN = 4, TOKENS_FIRST = 64, TOKENS_CARRIED = 96 };
 
-void lathe_gate_advance(lathe_gate *gate, double seconds) {
-    gate->T += seconds;
-}
-
-double lathe_gate_carry(const lathe_gate *gate) {
-    if (!(gate->price > 0.0 && gate->P > 0.0))
-        return gate->carry;
-    return fmax(0.0, 0.5 * (gate->carry + (gate->P - gate->T) / gate->price));
-}
-
-void lathe_gate_answer(lathe_gate *gate, double prompt_s) {
-    gate->carry = lathe_gate_carry(gate);
-    gate->prompt_s = prompt_s;
-    gate->T = gate->P = 0.0;
-    gate->n_since = 0;
-    gate->since_tokens = 0.0;
-    gate->interrupted_s = 0.0;
-    gate->refused = gate->probes = 0;
-}
+/* A stalled machine must not forbid drafts for good: where none is made, no better ratio is seen either. What
+ * such a round cost is in T all the same. */
+static const double RATIO_FIRST = 1.25, RATIO_MOST = 3.0;
 
 static void sort(double *x, int32_t n) {
     for (int32_t i = 1; i < n; i++)
@@ -61,12 +45,37 @@ static void review_ratios(lathe_gate *gate) {
     gate->middle = n % 2 ? copy[n / 2] : 0.5 * (copy[n / 2 - 1] + copy[n / 2]);
 }
 
+void lathe_gate_advance(lathe_gate *gate, double seconds) {
+    gate->T += seconds;
+}
+
+double lathe_gate_carry(const lathe_gate *gate) {
+    if (!(gate->price > 0.0 && gate->P > 0.0))
+        return gate->carry;
+    return fmax(0.0, 0.5 * (gate->carry + (gate->P - gate->T) / gate->price));
+}
+
+void lathe_gate_answer(lathe_gate *gate, double prompt_s) {
+    gate->carry = lathe_gate_carry(gate);
+    for (int32_t i = 0; i < gate->n_ratio;
+         i++) /* and what was seen in a bad spell fades from answer to answer */
+        gate->ratio[i] = fmin(gate->ratio[i], sqrt(gate->ratio[i] * RATIO_FIRST));
+    if (gate->n_ratio > 0)
+        review_ratios(gate);
+    gate->prompt_s = prompt_s;
+    gate->T = gate->P = 0.0;
+    gate->n_since = 0;
+    gate->since_tokens = 0.0;
+    gate->interrupted_s = 0.0;
+    gate->refused = gate->probes = 0;
+}
+
 void lathe_gate_init(lathe_gate *gate, double share) {
     memset(gate, 0, sizeof *gate);
     gate->share = share;
     gate->n_ratio = 8;
     for (int32_t i = 0; i < 8; i++)
-        gate->ratio[i] = 1.25;
+        gate->ratio[i] = RATIO_FIRST;
     review_ratios(gate);
     gate->rounds_since_interruption = 32;
 }
@@ -160,7 +169,7 @@ void lathe_gate_drafted(lathe_gate *gate, double m, double seconds, double n_emi
             memmove(gate->ratio, gate->ratio + 1, 31 * sizeof *gate->ratio);
             gate->n_ratio = 31;
         }
-        gate->ratio[gate->n_ratio++] = y / M;
+        gate->ratio[gate->n_ratio++] = fmin(y / M, RATIO_MOST);
         review_ratios(gate);
     }
     gate->T += y;

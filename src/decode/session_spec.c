@@ -362,6 +362,8 @@ void lathe_spec_begin(void *state, lathe_session *session) {
     if (!s->priced && s->set.n_sources > 0 && (n < 0 || n >= SHORT_ANSWER))
         measure(s, session);
     lathe_gate_answer(&s->gate, session->stats.prefill_s);
+    if (lathe_spec_cost_turn(&s->cost))
+        lathe_spec_reprice(s);
     if (s->controller->turn)
         s->controller->turn(s->controller_state);
     read_free(s, session);
@@ -374,7 +376,7 @@ void lathe_spec_begin(void *state, lathe_session *session) {
         arm->cost = arm->hind_tokens = arm->hind_cost = 0.0;
     }
     for (int32_t i = 0; i < s->set.n_sources; i++)
-        s->source[i].asleep = 0;
+        s->source[i].asleep = s->source[i].naps = s->source[i].idle = 0;
 }
 
 void lathe_spec_end(void *state, lathe_session *session) {

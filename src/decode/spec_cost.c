@@ -227,14 +227,29 @@ bool lathe_spec_cost_saw(lathe_spec_cost *cost, int32_t rows, double ratio) {
     const int32_t b = bucket_of(rows), n = cost->n_seen[b]++;
     double x = log(ratio / lathe_cost_verify(&cost->measured.cost, rows));
     x = fmax(-log(3.0), fmin(log(3.0), x));
-    /* The first few count in full, or a cautious start would be believed for long. */
-    const double weight = fmax(0.05, 1.0 / (n + 2.0));
+    /* Where nothing was measured the first few count in full, or a cautious start would be believed for long.
+     */
+    const double weight = fmax(0.05, 1.0 / (n + (cost->measured.assumed ? 2.0 : 12.0)));
     cost->log_ratio[b] += weight * (x - cost->log_ratio[b]);
     cost->rounds++;
     if (n > 8 && n % 8 != 0)
         return false;
     correct(cost, &cost->model);
     return true;
+}
+
+bool lathe_spec_cost_turn(lathe_spec_cost *cost) {
+    bool changed = false;
+    for (int32_t b = 0; b < LATHE_COST_BUCKETS; b++) {
+        if (cost->n_seen[b] == cost->n_before[b] && cost->log_ratio[b] != 0.0) {
+            cost->log_ratio[b] *= 0.5;
+            changed = true;
+        }
+        cost->n_before[b] = cost->n_seen[b];
+    }
+    if (changed)
+        correct(cost, &cost->model);
+    return changed;
 }
 
 void lathe_spec_cost_close(lathe_spec_cost *cost) {

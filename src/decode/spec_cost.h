@@ -11,7 +11,7 @@ typedef struct lathe_spec_cost {
     lathe_calibration measured;
     lathe_cost_model model;               /* as corrected by now; the draft's cost is no part of it */
     double log_ratio[LATHE_COST_BUCKETS]; /* running mean of log(seen / measured) */
-    int32_t n_seen[LATHE_COST_BUCKETS];
+    int32_t n_seen[LATHE_COST_BUCKETS], n_before[LATHE_COST_BUCKETS]; /* in all; before this text */
     int64_t rounds;
     char *path; /* of the file; NULL: nothing is kept */
     char key[17];
@@ -31,6 +31,9 @@ LATHE_NODISCARD lathe_status lathe_spec_cost_open(lathe_context *context, const 
 void lathe_spec_cost_assume(lathe_spec_cost *cost);
 /* A step of `rows` rows took `ratio` plain steps. True where the model has changed. */
 bool lathe_spec_cost_saw(lathe_spec_cost *cost, int32_t rows, double ratio);
+/* Another text begins: corrections that the last one did not confirm fade, since nobody drafts to disprove
+ * what looks too dear. True where the model has changed. */
+bool lathe_spec_cost_turn(lathe_spec_cost *cost);
 /* Writes back what the run has taught where that is much, and frees. */
 void lathe_spec_cost_close(lathe_spec_cost *cost);
 /* Seconds of n steps of one row of another model (a draft), for its cost; negative: it failed. */

@@ -16,7 +16,7 @@ enum {
     TOP_K = 8,
     WAKE_AFTER = 48,
     NAP = 64,
-    NAPS_MAX = 5,
+    NAPS_MAX = 1,
     READ_MOST = 32,
     PEAK_BLOCK = LATHE_SPEC_PEAK_BLOCK
 };
@@ -66,7 +66,10 @@ static double wanted_gain(const lathe_spec *s) {
     if (!s->use_gate || !(plain > 0.0) || !(loss > 0.0))
         return 0.0;
     const double shots = (lathe_gate_room(&s->gate) - (s->gate.T - s->gate.P)) / loss;
-    return (shots < 4.0 ? 0.8 : shots < 10.0 ? 0.3 : 0.0) * loss / plain;
+    /* No more than a single draft could bring if it were surely right: else nothing would ever be good
+     * enough. */
+    const double measure = fmin(loss / plain, fmax(0.0, 2.0 - s->v[2]));
+    return (shots < 4.0 ? 0.8 : shots < 10.0 ? 0.3 : 0.0) * measure;
 }
 
 /* --- Free sources -------------------------------------------------------------------------------- */
@@ -353,8 +356,9 @@ static lathe_status commit(lathe_spec *s, lathe_session *session, bool chain, in
 
 /* --- Learning ------------------------------------------------------------------------------------ */
 
+enum { LANES = 16 };
+
 static float block_peak(const float *x, int32_t n) {
-    enum { LANES = 16 };
     float lane[LANES], peak = -INFINITY;
     int32_t i = 0;
     for (int32_t j = 0; j < LANES; j++)
@@ -367,6 +371,23 @@ static float block_peak(const float *x, int32_t n) {
     for (; i < n; i++)
         peak = x[i] > peak ? x[i] : peak;
     return peak;
+}
+
+/* Puts those of [from, to) that reach the bound in their places among the `count` ids so far. */
+static int32_t take_above(const float *logits, int32_t from, int32_t to, float bound, int32_t count,
+                          int32_t *ids) {
+    uint32_t any = 0;
+    for (int32_t i = from; i < to; i++)
+        any |= logits[i] >= bound;
+    for (int32_t i = any ? from : to; i < to; i++) {
+        if (!(logits[i] >= bound) || (count == TOP_K && !(logits[i] > logits[ids[TOP_K - 1]])))
+            continue;
+        int32_t at = count < TOP_K ? count++ : TOP_K - 1;
+        for (; at > 0 && logits[ids[at - 1]] < logits[i]; at--)
+            ids[at] = ids[at - 1];
+        ids[at] = i;
+    }
+    return count;
 }
 
 /* The ids of the TOP_K largest, ties to the lower id. The TOP_K-th largest of the blocks' peaks bounds the
@@ -393,15 +414,9 @@ static void top_of(const float *logits, int32_t n, float *peaks, int32_t *ids) {
     for (int32_t b = 0; b < n_blocks; b++) {
         if (!(peaks[b] >= bound))
             continue;
-        const int32_t begin = b * PEAK_BLOCK, end = begin + PEAK_BLOCK < n ? begin + PEAK_BLOCK : n;
-        for (int32_t i = begin; i < end; i++) {
-            if (!(logits[i] >= bound) || (count == TOP_K && !(logits[i] > logits[ids[TOP_K - 1]])))
-                continue;
-            int32_t at = count < TOP_K ? count++ : TOP_K - 1;
-            for (; at > 0 && logits[ids[at - 1]] < logits[i]; at--)
-                ids[at] = ids[at - 1];
-            ids[at] = i;
-        }
+        const int32_t end = (b + 1) * PEAK_BLOCK < n ? (b + 1) * PEAK_BLOCK : n;
+        for (int32_t from = b * PEAK_BLOCK; from < end; from += LANES)
+            count = take_above(logits, from, from + LANES < end ? from + LANES : end, bound, count, ids);
     }
     for (; count < TOP_K; count++)
         ids[count] = -1;
