@@ -2,7 +2,8 @@
 # compare-train.sh LATHE PYTHON [ROUNDS] - training tokens per second of lathe and of PyTorch (eager, torch.compile) on the
 # same shapes, in turns, as a Markdown table: medians of ROUNDS (5 unless given), each of STEPS steps (4) after a warm-up.
 # SHAPES is one of "demo", "gpt2" or both; THREADS (1), OPTIMIZER (adamw or muon). OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE
-# are cleared for both sides. PYTHON has torch.
+# are cleared for both sides. PYTHON has torch. Each round's three figures go to stderr, so that rounds can be taken in
+# several calls.
 set -eu
 lathe=${1:?usage: compare-train.sh LATHE PYTHON [ROUNDS]}
 python=${2:?}
@@ -46,6 +47,7 @@ for shape in ${SHAPES:-demo gpt2}; do
         # shellcheck disable=SC2086
         "$python" "$here/train_torch.py" $flags --steps "$steps" --threads "$threads" --optimizer "$optimizer" --compile \
             >>"$tmp/speed.compile"
+        echo "$shape: lathe $(tail -n 1 "$tmp/speed.lathe"), eager $(tail -n 1 "$tmp/speed.eager"), compile $(tail -n 1 "$tmp/speed.compile")" >&2
         round=$((round + 1))
     done
     awk -v s="$shape | $threads | $optimizer" -v e="$(median "$tmp/speed.eager")" -v c="$(median "$tmp/speed.compile")" \
