@@ -205,4 +205,5 @@ def main():
     print(f"{total / count:.12f} {np.exp(total / count):.8f}")
 
 
-main()
+if __name__ == "__main__":
+    main()
