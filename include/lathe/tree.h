@@ -208,23 +208,33 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_tan(const lathe_table *table, const
 
 /* --- Models on trees and inference ----------------------------------------------------------------- */
 
-/** A distribution that factors along a forest of observed variables: all discrete or all real. */
+/** A distribution that factors along a forest. Discrete variables have discrete parents or none. */
 typedef struct lathe_tree_model {
-    lathe_table variables; /**< names and states, no rows */
-    bool real;
-    int32_t *parent; /**< [n_columns], -1 at roots */
-    int32_t *order;  /**< [n_columns], parents first */
-    /** [n_columns]. Discrete: probabilities [states of the parent, or 1][states]. Real: x given its parent y
-     * is normal with mean p[0] + p[1] y and variance p[2] > 0. */
+    lathe_table variables; /**< names, kinds and states, no rows */
+    bool real;             /**< no variable is discrete */
+    bool *hidden;          /**< [n_columns] never observed: hidden nodes of a latent tree */
+    int32_t *parent;       /**< [n_columns], -1 at roots */
+    int32_t *order;        /**< [n_columns], parents first */
+    /** [n_columns]. Discrete: probabilities [states of the parent, or 1][states]. Real: x given its real
+     * parent y is normal with mean p[0] + p[1] y and variance p[2] > 0 (y = 0 without a parent); given state
+     * r of a discrete parent of k states, with mean p[r] and variance p[k]. */
     double **p;
 } lathe_tree_model;
 LATHE_API void lathe_tree_model_free(lathe_tree_model *model);
 /** Maximum likelihood on the tree's edges, from the rows that an edge's two columns share; `smoothing` is
- * added to every cell count. A state never seen with its edge's other column has uniform children.
- * LATHE_ERR_INPUT: hidden nodes, mixed kinds, a real column without two different values. */
+ * added to every cell count. A state never seen with its edge's other column has uniform children, or normal
+ * ones around the overall mean. LATHE_ERR_INPUT: hidden nodes (lathe_latent_model_fit), a real column without
+ * two different values, a discrete node that only a real one joins to other discrete ones. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_tree_model_fit(const lathe_table *table, const lathe_tree *tree,
                                                             double smoothing, lathe_tree_model *model,
                                                             lathe_error *err);
+/** A Gaussian model of a latent tree over the real columns table has, one a node: correlations exp(-length)
+ * along edges (a negative length counts as 0), signs, means and variances from the columns; hidden nodes have
+ * mean 0 and variance 1. robust: medians, median absolute deviations and signs of quadrants instead.
+ * LATHE_ERR_INPUT: discrete columns, edges without length, other numbers of columns and observed nodes. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_latent_model_fit(const lathe_table *table,
+                                                              const lathe_tree *tree, bool robust,
+                                                              lathe_tree_model *model, lathe_error *err);
 /** The model as JSON (schema lathe.tree-model/1), and back; free() *text. Bad input names the variable. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_tree_model_text(const lathe_tree_model *model, char **text,
                                                              size_t *n_bytes, lathe_error *err);
@@ -240,7 +250,8 @@ typedef struct lathe_tree_belief {
 } lathe_tree_belief;
 /** Marginals given evidence[n_columns] (a code or a value; NaN: not observed) by belief propagation, in
  * O(sum of products of states). *log_evidence: log probability (density) of the evidence. beliefs: NULL, or
- * [n_columns]; their p come in one block: free(beliefs[0].p). LATHE_ERR_INPUT: evidence of probability 0
+ * [n_columns]; their p come in one block, which beliefs[0].p begins
+ * (NULL where no variable is discrete): free(beliefs[0].p). LATHE_ERR_INPUT: evidence of probability 0
  * where beliefs are wanted, a code out of range. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_tree_infer(const lathe_tree_model *model, const double *evidence,
                                                         double *log_evidence, lathe_tree_belief *beliefs,
@@ -342,10 +353,10 @@ typedef enum lathe_dna_model {
     LATHE_DNA_LOGDET, /**< paralinear (Lake): the bases' shares may differ between sequences */
     LATHE_DNA_HAMMING /**< h itself */
 } lathe_dna_model;
-/** Distances of the sequences of a FASTA file ("-": stdin), which must be aligned: of one length. U is T; of a
- * pair the sites where either is not A, C, G or T are left out. A pair that the model gives no distance up to
- * 5 gets 5 and counts as saturated, or fails where strict. Cost O(n^2 sites / 64) words.
- * LATHE_ERR_INPUT names line and column, or the pair. */
+/** Distances of the sequences of a FASTA file ("-": stdin), which must be aligned: of one length. U is T; of
+ * a pair the sites where either is not A, C, G or T are left out. A pair that the model gives no distance up
+ * to 5 gets 5 and counts as saturated, or fails where strict. Cost O(n^2 sites / 64) words. LATHE_ERR_INPUT
+ * names line and column, or the pair. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_distances_fasta_read(const char *path, lathe_dna_model model,
                                                                   bool strict, lathe_distances *dist,
                                                                   lathe_error *err);

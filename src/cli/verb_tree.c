@@ -185,14 +185,18 @@ static lathe_status show_tree(const tree_args *a, lathe_cli *cli, const lathe_tr
 }
 
 static lathe_status write_model(const tree_args *a, const lathe_table *table, const lathe_tree *tree,
-                                lathe_error *err) {
+                                bool latent, bool robust, lathe_error *err) {
     lathe_tree_model model;
     char *text = NULL;
     size_t n_bytes = 0;
+    if (latent && (table->columns == NULL || a->dim > 1))
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "-o %s: a model with hidden nodes wants samples, one column a node", a->output);
     if (a->bins > 1)
         return lathe_fail(err, LATHE_ERR_ARG,
                           "-o %s: a model cannot tell the bins' limits; leave --bins away", a->output);
-    lathe_status st = lathe_tree_model_fit(table, tree, a->smoothing, &model, err);
+    lathe_status st = latent ? lathe_latent_model_fit(table, tree, robust, &model, err)
+                             : lathe_tree_model_fit(table, tree, a->smoothing, &model, err);
     if (st)
         return st;
     st = lathe_tree_model_text(&model, &text, &n_bytes, err);
@@ -280,6 +284,8 @@ static lathe_status learn_latent(const tree_args *a, lathe_cli *cli, int32_t alg
     if (!st && table.columns != NULL && a->dim == 1 && how_far.truncate == 0 && !table.columns[0].discrete &&
         lathe_latent_likelihood(&table, tree, &log_likelihood, &bic, &unused))
         log_likelihood = bic = NAN;
+    if (!st && wants_model(a))
+        st = write_model(a, &table, tree, true, how_far.robust, err);
     lathe_table_free(&table);
     if (!st && info.n_forced > 0)
         lathe_log(&cli->logger, LATHE_LOG_WARN, "%d merges were forced: no pair lay within eps %.3g",
@@ -354,7 +360,7 @@ static lathe_status learn_chow_liu(const tree_args *a, lathe_cli *cli, lathe_tre
     if (!st && info.min_n < 30)
         lathe_log(&cli->logger, LATHE_LOG_WARN, "an edge rests on %lld rows", (long long) info.min_n);
     if (!st && wants_model(a))
-        st = write_model(a, &table, tree, err);
+        st = write_model(a, &table, tree, false, false, err);
     if (!st && cli->json) {
         chow_liu_json(cli, table.n_columns, table.n_rows, &info);
     }
@@ -445,8 +451,8 @@ static lathe_status run_learn(const void *args, lathe_cli *cli, lathe_error *err
         return lathe_fail(err, LATHE_ERR_ARG, "--whitelist and --blacklist are for --algo chow-liu");
     if (far && (algo == ALGO_CHOW_LIU || algo == ALGO_TAN))
         return lathe_fail(err, LATHE_ERR_ARG, "--algo %s wants samples, not distances", algos[algo]);
-    if (algo != ALGO_CHOW_LIU && wants_model(a))
-        return lathe_fail(err, LATHE_ERR_ARG, "-o %s: models are for --algo chow-liu", a->output);
+    if (algo == ALGO_TAN && wants_model(a))
+        return lathe_fail(err, LATHE_ERR_ARG, "-o %s: no models of --algo tan", a->output);
     if (a->mpi)
         return learn_with_ranks(a, cli, algo, err);
     lathe_tree tree = {0};

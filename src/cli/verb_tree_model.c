@@ -61,31 +61,35 @@ static lathe_status read_model(const lathe_cli *cli, size_t n_files, const char 
 
 static lathe_status read_rows(const lathe_cli *cli, const lathe_tree_model *model, lathe_table *table,
                               double **evidence, lathe_error *err) {
-    const lathe_table_params how = {.kind = model->real ? 2 : 1, .max_states = 4096};
+    bool any_real = false;
+    for (int32_t i = 0; i < model->variables.n_columns; i++)
+        any_real = any_real || !model->variables.columns[i].discrete;
+    const lathe_table_params how = {.kind = model->real ? 2 : any_real ? 0 : 1, .max_states = 4096};
     lathe_status st = lathe_table_read(cli->positional[1], &how, table, err);
     return st ? st : lathe_tree_evidence(model, table, evidence, err);
 }
 
-/* values[n * variables] as CSV, and into the JSON result's rows count. */
+/* values[n * variables] as CSV without hidden variables, and into the JSON result's rows count. */
 static lathe_status write_rows(const model_args *a, lathe_cli *cli, const lathe_tree_model *model, int64_t n,
                                const double *values, lathe_error *err) {
     const int32_t p = model->variables.n_columns;
-    lathe_table table = {.n_columns = p, .n_rows = n};
+    lathe_table table = {.n_rows = n};
     table.columns = malloc((size_t) p * sizeof *table.columns);
     lathe_status st = table.columns ? LATHE_OK : lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a table");
-    int32_t made = 0;
-    for (; made < p && !st; made++) {
-        lathe_column *c = &table.columns[made];
-        *c = model->variables.columns[made];
-        c->codes = model->real ? NULL : malloc((size_t) n * sizeof *c->codes);
-        c->values = model->real ? malloc((size_t) n * sizeof *c->values) : NULL;
+    for (int32_t i = 0; i < p && !st; i++) {
+        if (model->hidden[i])
+            continue;
+        lathe_column *c = &table.columns[table.n_columns++];
+        *c = model->variables.columns[i];
+        c->codes = c->discrete ? malloc((size_t) n * sizeof *c->codes) : NULL;
+        c->values = c->discrete ? NULL : malloc((size_t) n * sizeof *c->values);
         if (c->codes == NULL && c->values == NULL)
             st = lathe_fail(err, LATHE_ERR_MEMORY, "no memory for %lld rows", (long long) n);
         for (int64_t t = 0; t < n && !st; t++)
-            if (model->real)
-                c->values[t] = values[t * p + made];
+            if (c->discrete)
+                c->codes[t] = (uint16_t) values[t * p + i];
             else
-                c->codes[t] = (uint16_t) values[t * p + made];
+                c->values[t] = values[t * p + i];
     }
     char *text = NULL;
     size_t n_bytes = 0;
@@ -99,7 +103,7 @@ static lathe_status write_rows(const model_args *a, lathe_cli *cli, const lathe_
     if (!st && cli->json)
         json_object_set_new(cli->result, "rows", json_integer(n));
     free(text);
-    for (int32_t i = 0; i < made; i++) {
+    for (int32_t i = 0; i < table.n_columns; i++) {
         free(table.columns[i].codes);
         free(table.columns[i].values);
     }
@@ -178,12 +182,11 @@ static lathe_status run_impute(const void *args, lathe_cli *cli, lathe_error *er
             break;
         }
         for (int32_t i = 0; i < p; i++)
-            if (isnan(row[i])) {
-                row[i] = model.real ? beliefs[i].mean : beliefs[i].map;
+            if (isnan(row[i]) && !model.hidden[i]) {
+                row[i] = model.variables.columns[i].discrete ? beliefs[i].map : beliefs[i].mean;
                 n_filled++;
             }
-        if (!model.real)
-            free(beliefs[0].p);
+        free(beliefs[0].p);
     }
     st = st ? st : write_rows(args, cli, &model, table.n_rows, evidence, err);
     if (!st && cli->json)
@@ -219,19 +222,19 @@ static lathe_status read_evidence(const lathe_tree_model *model, const char *lis
                               (int) (name < 80 ? name : 80), at);
         const lathe_column *c = &model->variables.columns[i];
         bool found = false;
-        if (model->real) {
+        if (!c->discrete) {
             char *end;
             evidence[i] = strtod(value, &end);
             found = length > 0 && end == value + length && isfinite(evidence[i]);
         }
-        for (int32_t s = 0; !model->real && s < c->n_states; s++)
+        for (int32_t s = 0; c->discrete && s < c->n_states; s++)
             if (strlen(c->states[s]) == length && memcmp(c->states[s], value, length) == 0) {
                 evidence[i] = s;
                 found = true;
             }
         if (!found)
             return lathe_fail(err, LATHE_ERR_ARG, "--evidence: '%.*s' is no %s of '%.60s'",
-                              (int) (length < 80 ? length : 80), value, model->real ? "value" : "state",
+                              (int) (length < 80 ? length : 80), value, c->discrete ? "state" : "value",
                               c->name);
         at += n + (at[n] == ',');
     }
@@ -242,7 +245,7 @@ static void print_belief(const model_args *a, lathe_cli *cli, const lathe_tree_m
                          const lathe_tree_belief *b, json_t *out) {
     const lathe_column *c = &model->variables.columns[i];
     json_t *one = json_object();
-    if (model->real) {
+    if (!c->discrete) {
         json_object_set_new(one, "mean", lathe_json_real(b->mean));
         json_object_set_new(one, "variance", lathe_json_real(b->variance));
         if (!cli->json)
@@ -296,8 +299,7 @@ static lathe_status run_infer(const void *args, lathe_cli *cli, lathe_error *err
             fprintf(cli->out, "log probability of the evidence %.9g\n", log_evidence);
         }
         json_decref(out);
-        if (!model.real)
-            free(beliefs[0].p);
+        free(beliefs[0].p);
     }
     free(evidence);
     free(beliefs);

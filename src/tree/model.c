@@ -14,6 +14,7 @@ void lathe_tree_model_free(lathe_tree_model *model) {
     free(model->p);
     free(model->parent);
     free(model->order);
+    free(model->hidden);
     lathe_table_free(&model->variables);
     memset(model, 0, sizeof *model);
 }
@@ -22,26 +23,28 @@ static lathe_status no_memory(lathe_error *err) {
     return lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a tree model");
 }
 
-static lathe_status allocate(lathe_tree_model *model, int32_t n, lathe_error *err) {
+lathe_status lathe_tree_model_new(lathe_tree_model *model, int32_t n, lathe_error *err) {
     memset(model, 0, sizeof *model);
     model->variables.columns = calloc((size_t) n, sizeof *model->variables.columns);
     model->p = calloc((size_t) n, sizeof *model->p);
     model->parent = malloc((size_t) n * sizeof *model->parent);
     model->order = malloc((size_t) n * sizeof *model->order);
+    model->hidden = calloc((size_t) n, sizeof *model->hidden);
     if (model->variables.columns != NULL)
         model->variables.n_columns = n;
-    if (model->variables.columns == NULL || model->p == NULL || model->parent == NULL || model->order == NULL)
+    if (model->variables.columns == NULL || model->p == NULL || model->parent == NULL ||
+        model->order == NULL || model->hidden == NULL)
         return no_memory(err);
     return LATHE_OK;
 }
 
 /* Cells of node i's parameters, 0 beyond the limit. */
 static int64_t n_cells(const lathe_tree_model *model, int32_t i) {
-    if (model->real)
-        return 3;
+    const lathe_column *c = model->variables.columns;
     const int32_t up = model->parent[i];
-    const int64_t n =
-        (int64_t) model->variables.columns[i].n_states * (up < 0 ? 1 : model->variables.columns[up].n_states);
+    if (!c[i].discrete)
+        return up < 0 || !c[up].discrete ? 3 : c[up].n_states + 1;
+    const int64_t n = (int64_t) c[i].n_states * (up < 0 ? 1 : c[up].n_states);
     return n <= MAX_CELLS ? n : 0;
 }
 
@@ -103,8 +106,58 @@ static lathe_status fit_real(const lathe_table *table, int32_t i, lathe_tree_mod
     return LATHE_OK;
 }
 
-/* Parents from the tree, each component rooted at its smallest node. */
-static lathe_status orient(const lathe_tree *tree, lathe_tree_model *model, lathe_error *err) {
+/* A real column below a discrete one: a mean for each state, one variance. */
+static lathe_status fit_by_state(const lathe_table *table, int32_t i, lathe_tree_model *model,
+                                 lathe_error *err) {
+    const lathe_column *c = &table->columns[i], *up = &table->columns[model->parent[i]];
+    const int32_t k = up->n_states;
+    double *p = model->p[i] = calloc((size_t) k + 1, sizeof *p), *rows = calloc((size_t) k, sizeof *rows);
+    if (p == NULL || rows == NULL) {
+        free(rows);
+        return no_memory(err);
+    }
+    double n = 0, mean = 0, within = 0, total = 0;
+    for (int64_t t = 0; t < table->n_rows; t++)
+        if (up->codes[t] != LATHE_CODE_MISSING && !isnan(c->values[t])) {
+            p[up->codes[t]] += c->values[t];
+            rows[up->codes[t]]++;
+            mean += c->values[t];
+            n++;
+        }
+    mean /= n;
+    for (int32_t r = 0; r < k; r++)
+        p[r] = rows[r] > 0 ? p[r] / rows[r] : mean;
+    for (int64_t t = 0; t < table->n_rows; t++)
+        if (up->codes[t] != LATHE_CODE_MISSING && !isnan(c->values[t])) {
+            const double w = c->values[t] - p[up->codes[t]], d = c->values[t] - mean;
+            within += w * w;
+            total += d * d;
+        }
+    free(rows);
+    if (!(n >= 2) || !(total > 0))
+        return lathe_fail(err, LATHE_ERR_INPUT,
+                          "column '%.60s': no two different values to fit a variance to", c->name);
+    p[k] = fmax(within, 1e-12 * total) / n;
+    return LATHE_OK;
+}
+
+static lathe_status fit_node(const lathe_table *table, double smoothing, int32_t i, lathe_tree_model *model,
+                             lathe_error *err) {
+    const int32_t up = model->parent[i];
+    const bool above = up >= 0 && table->columns[up].discrete;
+    if (!table->columns[i].discrete)
+        return above ? fit_by_state(table, i, model, err) : fit_real(table, i, model, err);
+    if (up >= 0 && !above)
+        return lathe_fail(
+            err, LATHE_ERR_INPUT,
+            "discrete column '%.60s' hangs on real column '%.60s': discrete columns must be joined "
+            "among themselves",
+            table->columns[i].name, table->columns[up].name);
+    return fit_discrete(table, smoothing, i, model, err);
+}
+
+/* Parents from the tree, each component rooted at its smallest node, or smallest discrete one. */
+lathe_status lathe_tree_model_orient(const lathe_tree *tree, lathe_tree_model *model, lathe_error *err) {
     const int32_t n = tree->n_nodes;
     lathe_adjacency adj;
     lathe_status st = lathe_adjacency_new(tree, &adj, err);
@@ -115,8 +168,9 @@ static lathe_status orient(const lathe_tree *tree, lathe_tree_model *model, lath
     int32_t n_order = 0;
     if (edge == NULL || done == NULL)
         st = no_memory(err);
-    for (int32_t i = 0; i < n && !st; i++) {
-        if (done[i])
+    for (int32_t q = 0; q < 2 * n && !st; q++) { /* discrete nodes first */
+        const int32_t i = q % n;
+        if (done[i] || (q < n && !model->variables.columns[i].discrete))
             continue;
         const int32_t m = lathe_tree_walk(tree, &adj, i, model->order + n_order, model->parent, edge);
         for (int32_t k = 0; k < m; k++)
@@ -137,14 +191,10 @@ lathe_status lathe_tree_model_fit(const lathe_table *table, const lathe_tree *tr
         return lathe_fail(err, LATHE_ERR_INPUT,
                           "%d nodes and %d columns: a model wants a tree of observed nodes alone",
                           (int) tree->n_nodes, (int) n);
+    lathe_status st = lathe_tree_model_new(model, n, err);
+    model->real = true;
     for (int32_t i = 0; i < n; i++)
-        if (table->columns[i].discrete != table->columns[0].discrete)
-            return lathe_fail(
-                err, LATHE_ERR_INPUT,
-                "columns '%.60s' and '%.60s' differ in kind: a model wants all discrete or all real",
-                table->columns[0].name, table->columns[i].name);
-    lathe_status st = allocate(model, n, err);
-    model->real = !table->columns[0].discrete;
+        model->real = model->real && !table->columns[i].discrete;
     for (int32_t i = 0; i < n && !st; i++) {
         const lathe_column *from = &table->columns[i];
         lathe_column *to = &model->variables.columns[i];
@@ -162,9 +212,9 @@ lathe_status lathe_tree_model_fit(const lathe_table *table, const lathe_tree *tr
                 to->n_states++;
         }
     }
-    st = st ? st : orient(tree, model, err);
+    st = st ? st : lathe_tree_model_orient(tree, model, err);
     for (int32_t i = 0; i < n && !st; i++)
-        st = model->real ? fit_real(table, i, model, err) : fit_discrete(table, smoothing, i, model, err);
+        st = fit_node(table, smoothing, i, model, err);
     if (st)
         lathe_tree_model_free(model);
     return st;
@@ -181,7 +231,9 @@ lathe_status lathe_tree_model_text(const lathe_tree_model *model, char **text, s
         for (int64_t k = 0; k < n_cells(model, i); k++)
             json_array_append_new(p, lathe_json_real(model->p[i][k]));
         json_object_set_new(v, "name", lathe_json_string(c->name));
-        if (!model->real) {
+        if (model->hidden[i])
+            json_object_set_new(v, "hidden", json_true());
+        if (c->discrete) {
             json_t *states = json_array();
             for (int32_t s = 0; s < c->n_states; s++)
                 json_array_append_new(states, lathe_json_string(c->states[s]));
@@ -191,8 +243,14 @@ lathe_status lathe_tree_model_text(const lathe_tree_model *model, char **text, s
         json_object_set_new(v, "p", p);
         json_array_append_new(list, v);
     }
+    bool any_real = false;
+    for (int32_t i = 0; i < model->variables.n_columns; i++)
+        any_real = any_real || !model->variables.columns[i].discrete;
     json_t *root = json_pack("{s:s, s:s, s:o}", "schema", "lathe.tree-model/1", "kind",
-                             model->real ? "gaussian" : "discrete", "variables", list);
+                             model->real ? "gaussian"
+                             : any_real  ? "mixed"
+                                         : "discrete",
+                             "variables", list);
     *text = root != NULL ? lathe_json_text(root) : NULL;
     json_decref(root);
     if (*text == NULL)
@@ -202,8 +260,9 @@ lathe_status lathe_tree_model_text(const lathe_tree_model *model, char **text, s
     return LATHE_OK;
 }
 
-static lathe_status read_variable(const json_t *v, int32_t i, const char *name, lathe_tree_model *model,
-                                  lathe_error *err) {
+/* discrete: 1, 0, or -1 where having states decides. */
+static lathe_status read_variable(const json_t *v, int32_t i, const char *name, int discrete,
+                                  lathe_tree_model *model, lathe_error *err) {
     const int32_t n = model->variables.n_columns;
     lathe_column *c = &model->variables.columns[i];
     const json_t *title = json_object_get(v, "name"), *up = json_object_get(v, "parent");
@@ -214,11 +273,13 @@ static lathe_status read_variable(const json_t *v, int32_t i, const char *name, 
     if (above < -1 || above >= n || above == i || (json_is_integer(up) && above < 0))
         return lathe_fail(err, LATHE_ERR_INPUT, "%s: variable %d: no such parent", name, (int) i);
     model->parent[i] = (int32_t) above;
-    c->discrete = !model->real;
+    c->discrete = discrete < 0 ? states != NULL : discrete;
+    model->hidden[i] = json_is_true(json_object_get(v, "hidden"));
+    model->real = model->real && !c->discrete;
     c->name = lathe_tree_strdup(json_string_value(title));
     if (c->name == NULL)
         return no_memory(err);
-    if (model->real)
+    if (!c->discrete)
         return LATHE_OK;
     const size_t k = json_array_size(states);
     if (k < 1 || k > MAX_MODEL_STATES)
@@ -244,7 +305,12 @@ static lathe_status read_parameters(const json_t *v, int32_t i, const char *name
                                     lathe_error *err) {
     const lathe_column *c = &model->variables.columns[i];
     const json_t *list = json_object_get(v, "p");
-    const int64_t n = n_cells(model, i), k = model->real ? 3 : c->n_states;
+    const int32_t up = model->parent[i];
+    if (c->discrete && up >= 0 && !model->variables.columns[up].discrete)
+        return lathe_fail(err, LATHE_ERR_INPUT, "%s: variable '%.60s' is discrete, its parent '%.60s' is not",
+                          name, c->name, model->variables.columns[up].name);
+    /* of a real variable all but the last are means and slopes, the last of all a variance */
+    const int64_t n = n_cells(model, i), k = c->discrete ? c->n_states : n;
     if (n == 0 || (int64_t) json_array_size(list) != n)
         return lathe_fail(err, LATHE_ERR_INPUT, "%s: variable '%.60s': %zu parameters, not %lld", name,
                           c->name, json_array_size(list), (long long) n);
@@ -256,13 +322,13 @@ static lathe_status read_parameters(const json_t *v, int32_t i, const char *name
         const json_t *x = json_array_get(list, (size_t) j);
         p[j] = json_is_number(x) ? json_number_value(x) : NAN;
         sum = j % k == 0 ? p[j] : sum + p[j];
-        const bool good = model->real ? isfinite(p[j]) && (j != 2 || p[j] > 0)
-                                      : p[j] >= 0 && p[j] <= 1 && (j % k != k - 1 || fabs(sum - 1) < 1e-6);
+        const bool good = !c->discrete ? isfinite(p[j]) && (j != n - 1 || p[j] > 0)
+                                       : p[j] >= 0 && p[j] <= 1 && (j % k != k - 1 || fabs(sum - 1) < 1e-6);
         if (!good)
             return lathe_fail(err, LATHE_ERR_INPUT, "%s: variable '%.60s': parameter %lld is no %s", name,
                               c->name, (long long) j,
-                              model->real ? "finite number, or the variance is not positive"
-                                          : "probability, or the row's sum is not 1");
+                              !c->discrete ? "finite number, or the variance is not positive"
+                                           : "probability, or the row's sum is not 1");
     }
     return LATHE_OK;
 }
@@ -299,15 +365,17 @@ lathe_status lathe_tree_model_parse(const char *text, size_t n_bytes, const char
     const json_t *list = json_object_get(root, "variables");
     const size_t n = json_array_size(list);
     if (schema == NULL || strcmp(schema, "lathe.tree-model/1") != 0 || kind == NULL ||
-        (strcmp(kind, "discrete") != 0 && strcmp(kind, "gaussian") != 0) || n < 1 || n > MAX_VARIABLES) {
+        (strcmp(kind, "discrete") != 0 && strcmp(kind, "gaussian") != 0 && strcmp(kind, "mixed") != 0) ||
+        n < 1 || n > MAX_VARIABLES) {
         json_decref(root);
         return lathe_fail(err, LATHE_ERR_INPUT, "%s: no tree model (as `tree learn -o model.json` writes it)",
                           name);
     }
-    st = allocate(model, (int32_t) n, err);
-    model->real = strcmp(kind, "gaussian") == 0;
+    st = lathe_tree_model_new(model, (int32_t) n, err);
+    model->real = true;
+    const int discrete = strcmp(kind, "discrete") == 0 ? 1 : strcmp(kind, "gaussian") == 0 ? 0 : -1;
     for (size_t i = 0; i < n && !st; i++)
-        st = read_variable(json_array_get(list, i), (int32_t) i, name, model, err);
+        st = read_variable(json_array_get(list, i), (int32_t) i, name, discrete, model, err);
     for (size_t i = 0; i < n && !st; i++)
         st = read_parameters(json_array_get(list, i), (int32_t) i, name, model, err);
     int32_t *depth = malloc(n * sizeof *depth);

@@ -161,13 +161,13 @@ lathe_status lathe_latent_bootstrap(const lathe_table *table, const lathe_distan
  */
 
 /* Signs that make the strongest correlations positive: along the maximum spanning tree of |r|. */
-static bool find_signs(const double *r, int32_t p, double *sign) {
+lathe_status lathe_tree_signs(const double *r, int32_t p, double *sign, lathe_error *err) {
     double *best = malloc((size_t) p * sizeof *best);
     int32_t *from = malloc((size_t) p * sizeof *from);
     if (best == NULL || from == NULL) {
         free(best);
         free(from);
-        return false;
+        return lathe_fail(err, LATHE_ERR_MEMORY, "signs: no memory");
     }
     for (int32_t i = 0; i < p; i++) {
         best[i] = fabs(r[i]);
@@ -189,7 +189,7 @@ static bool find_signs(const double *r, int32_t p, double *sign) {
     }
     free(best);
     free(from);
-    return true;
+    return LATHE_OK;
 }
 
 lathe_status lathe_latent_likelihood(const lathe_table *table, const lathe_tree *tree, double *log_likelihood,
@@ -230,8 +230,7 @@ lathe_status lathe_latent_likelihood(const lathe_table *table, const lathe_tree 
                 dot += x[(int64_t) i * n + t] * x[(int64_t) j * n + t];
             r[(int64_t) i * p + j] = r[(int64_t) j * p + i] = dot;
         }
-    if (!st && !find_signs(r, p, sign))
-        st = lathe_fail(err, LATHE_ERR_MEMORY, "likelihood: no memory");
+    st = st ? st : lathe_tree_signs(r, p, sign, err);
     st = st ? st : lathe_tree_covariance(tree, 1, sigma, err);
     for (int64_t i = 0; i < p && !st; i++)
         for (int64_t j = 0; j < p; j++)

@@ -23,6 +23,14 @@ bool lathe_is_hidden_name(const char *name);
 char *lathe_tree_strdup(const char *text);
 void lathe_names_free(char **names, int64_t n);
 
+/* A model of n variables: names, kinds, states, parents and parameters are to be filled in. */
+LATHE_NODISCARD lathe_status lathe_tree_model_new(lathe_tree_model *model, int32_t n, lathe_error *err);
+/* Fills its parents and order from a tree over the same nodes, whose kinds it knows. */
+LATHE_NODISCARD lathe_status lathe_tree_model_orient(const lathe_tree *tree, lathe_tree_model *model,
+                                                     lathe_error *err);
+/* sign[p] of 1 and -1 that make the strongest of the correlations r[p * p] positive. */
+LATHE_NODISCARD lathe_status lathe_tree_signs(const double *r, int32_t p, double *sign, lathe_error *err);
+
 /* Distances of n taxa, all 0, without names; name stands in messages. */
 LATHE_NODISCARD lathe_status lathe_distances_new(int64_t n, const char *name, lathe_distances *dist,
                                                  lathe_error *err);
