@@ -1,9 +1,14 @@
 /* trees.c - seconds of repeated learning in one process, for bench/README-trees.md.
- * usage: bench_trees chow-liu TABLE.npy THREADS REPEATS | nj DIST.phy REPEATS
+ * usage: bench_trees chow-liu TABLE.npy THREADS REPEATS | nj DIST.phy REPEATS | gauss COLUMNS ROWS REPEATS
+ * gauss: normal columns, one thread, beside the largest matrix product of the library (billions of operations
+ * a second; of COLUMNS^2 ROWS operations, a multiplication and an addition counting two, half the square).
  * Prints a line of JSON; the first run, which touches the memory, counts like the others. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cblas.h>
 
 #include "base/machine.h"
 #include "lathe/tree.h"
@@ -11,6 +16,54 @@
 static int fail(const lathe_error *err) {
     fprintf(stderr, "bench_trees: %s\n", err->text);
     return 1;
+}
+
+/* Billions of operations a second of one large square product. */
+static double product_rate(void) {
+    enum { M = 1500 };
+    double *a = malloc((size_t) 3 * M * M * sizeof *a), best = INFINITY;
+    if (a == NULL)
+        return NAN;
+    for (int64_t k = 0; k < (int64_t) 3 * M * M; k++)
+        a[k] = (double) (k % 17) - 8;
+    for (int r = 0; r < 3; r++) {
+        const double begin = lathe_now();
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, M, M, M, 1, a, M, a + M * M, M, 0, a + 2 * M * M,
+                    M);
+        best = fmin(best, lathe_now() - begin);
+    }
+    free(a);
+    return 2e-9 * M * M * M / best;
+}
+
+static int gauss(int32_t p, int64_t n, int repeats) {
+    lathe_error err = {0};
+    lathe_table table = {.n_columns = p, .n_rows = n};
+    lathe_rng rng = lathe_rng_new(1, 1, 1);
+    table.columns = calloc((size_t) p, sizeof *table.columns);
+    for (int32_t i = 0; table.columns != NULL && i < p; i++) {
+        lathe_column *c = &table.columns[i];
+        c->name = calloc(16, 1);
+        c->values = malloc((size_t) n * sizeof *c->values);
+        if (c->name == NULL || c->values == NULL)
+            return 1;
+        snprintf(c->name, 16, "x%d", (int) i);
+        for (int64_t t = 0; t < n; t++)
+            c->values[t] = lathe_rng_normal(&rng) + (i > 0 ? table.columns[i / 2].values[t] : 0);
+    }
+    printf("{\"product\": %.1f, \"seconds\": [", product_rate());
+    for (int r = 0; r < repeats; r++) {
+        lathe_tree tree;
+        const lathe_chow_liu_params params = {.n_threads = 1, .seed = 1};
+        const double begin = lathe_now();
+        if (lathe_chow_liu(&table, &params, &tree, NULL, &err))
+            return fail(&err);
+        printf("%s%.6f", r ? ", " : "", lathe_now() - begin);
+        lathe_tree_free(&tree);
+    }
+    printf("], \"operations\": %.0f}\n", (double) p * p * (double) n);
+    lathe_table_free(&table);
+    return 0;
 }
 
 int main(int argc, char **argv) {
@@ -58,6 +111,9 @@ int main(int argc, char **argv) {
         lathe_distances_free(&dist);
         return 0;
     }
-    fprintf(stderr, "usage: bench_trees chow-liu TABLE.npy THREADS REPEATS | nj DIST.phy REPEATS\n");
+    if (argc == 5 && strcmp(argv[1], "gauss") == 0)
+        return gauss(atoi(argv[2]), atoll(argv[3]), atoi(argv[4]));
+    fprintf(stderr, "usage: bench_trees chow-liu TABLE.npy THREADS REPEATS | nj DIST.phy REPEATS | "
+                    "gauss COLUMNS ROWS REPEATS\n");
     return 2;
 }

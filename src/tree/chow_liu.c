@@ -10,6 +10,7 @@
 #include "base/stats.h"
 #include "base/thread.h"
 #include "tree/learner.h"
+#include "tree/loops.h"
 
 typedef lathe_chow_liu_learner learner;
 typedef lathe_chow_liu_worker worker;
@@ -20,6 +21,8 @@ enum {
     TILE_BITS_MANY = 256,
     MANY_COLUMNS = 4096,
     TILE_GEMM = 256,
+    TILE_GEMM_MANY = 512, /* a product copies its operands first: the larger, the less of it */
+    MANY_REAL = 768,
     TILE_PLAIN = 64,
     BATCH = 256
 };
@@ -55,25 +58,36 @@ static lathe_status pack(learner *l, lathe_error *err) {
     return LATHE_OK;
 }
 
-static lathe_status standardise(learner *l, lathe_error *err) {
-    size_t n_total;
-    if (!lathe_size_mul((size_t) l->n_blocks * (size_t) l->tile, (size_t) l->n, &n_total) ||
-        n_total > SIZE_MAX / 8)
-        return no_memory(err, "the columns");
-    l->unit = calloc(n_total, sizeof *l->unit);
-    if (l->unit == NULL)
-        return no_memory(err, "the columns");
-    for (int32_t i = 0; i < l->p; i++) {
+/* Centred, of length 1; constant columns become zeros. */
+static void standardise_columns(void *ctx, int worker_index, int64_t piece, int64_t begin, int64_t end) {
+    learner *l = ctx;
+    const double n = (double) l->n;
+    (void) worker_index;
+    (void) piece;
+    for (int64_t i = begin; i < end; i++) {
         const double *x = l->table->columns[i].values;
-        double *y = l->unit + i * l->n, mean = 0, sum = 0;
+        double *y = l->unit + i * l->n;
+        const double mean = lathe_sum(x, l->n) / n;
         for (int64_t t = 0; t < l->n; t++)
-            mean += x[t];
-        mean /= (double) l->n;
+            y[t] = x[t] - mean;
+        const double sum = lathe_dot(y, y, l->n), scale = sum > 0 ? 1 / sqrt(sum) : 0;
         for (int64_t t = 0; t < l->n; t++)
-            sum += (x[t] - mean) * (x[t] - mean);
-        for (int64_t t = 0; t < l->n; t++)
-            y[t] = sum > 0 ? (x[t] - mean) / sqrt(sum) : 0;
+            y[t] *= scale;
+        l->variance[i] = sum / n;
     }
+}
+
+static lathe_status standardise(learner *l, lathe_pool *pool, lathe_error *err) {
+    const size_t n_padded = (size_t) l->n_blocks * (size_t) l->tile;
+    size_t n_total;
+    if (!lathe_size_mul(n_padded, (size_t) l->n, &n_total) || n_total > SIZE_MAX / 8)
+        return no_memory(err, "the columns");
+    l->unit = malloc(n_total * sizeof *l->unit);
+    l->variance = malloc((size_t) l->p * sizeof *l->variance);
+    if (l->unit == NULL || l->variance == NULL)
+        return no_memory(err, "the columns");
+    lathe_parallel_for(pool, l->p, 8, standardise_columns, l);
+    memset(l->unit + (int64_t) l->p * l->n, 0, (n_padded - (size_t) l->p) * (size_t) l->n * sizeof *l->unit);
     return LATHE_OK;
 }
 
@@ -116,7 +130,7 @@ lathe_status lathe_chow_liu_workers(learner *l, lathe_error *err) {
     return LATHE_OK;
 }
 
-static lathe_status prepare(learner *l, lathe_error *err) {
+static lathe_status prepare(learner *l, lathe_pool *pool, lathe_error *err) {
     const lathe_chow_liu_params *params = l->params;
     int32_t n_discrete = 0, n_two = 0;
     l->max_states = 1;
@@ -160,7 +174,7 @@ static lathe_status prepare(learner *l, lathe_error *err) {
     else if (n_discrete == 0 && !l->any_missing && !l->bias && l->n < INT32_MAX)
         l->source = LATHE_PAIR_GEMM;
     l->tile = l->source == LATHE_PAIR_BITS   ? l->p > MANY_COLUMNS ? TILE_BITS_MANY : TILE_BITS
-              : l->source == LATHE_PAIR_GEMM ? TILE_GEMM
+              : l->source == LATHE_PAIR_GEMM ? l->p >= MANY_REAL ? TILE_GEMM_MANY : TILE_GEMM
                                              : TILE_PLAIN;
     l->n_blocks = (l->p + l->tile - 1) / l->tile;
     if (mixed) {
@@ -187,7 +201,7 @@ static lathe_status prepare(learner *l, lathe_error *err) {
     if (st)
         return st;
     return l->source == LATHE_PAIR_BITS   ? pack(l, err)
-           : l->source == LATHE_PAIR_GEMM ? standardise(l, err)
+           : l->source == LATHE_PAIR_GEMM ? standardise(l, pool, err)
                                           : LATHE_OK;
 }
 
@@ -214,6 +228,7 @@ static void release(learner *l) {
     free(l->spread);
     free(l->xlogx);
     free(l->unit);
+    free(l->variance);
     free(l->banned);
     free(l->discrete);
 }
@@ -254,7 +269,7 @@ static lathe_status learn(const lathe_table *table, const lathe_chow_liu_params 
                  .p_all = table->n_columns,
                  .n = table->n_rows,
                  .n_workers = lathe_pool_size(pool)};
-    lathe_status st = prepare(&l, err);
+    lathe_status st = prepare(&l, pool, err);
     if (st) {
         release(&l);
         return st;
@@ -328,6 +343,8 @@ static lathe_status learn(const lathe_table *table, const lathe_chow_liu_params 
             parameters += c->discrete ? c->n_states - 1 : 2;
             if (l.source == LATHE_PAIR_BITS)
                 h += (l.xlogx[l.n] - l.margin[i]) / (double) l.n;
+            else if (l.source == LATHE_PAIR_GEMM)
+                h += lathe_normal_entropy(l.variance[i]);
             else if (!l.any_missing)
                 h += lathe_column_entropy(c, l.n);
         }

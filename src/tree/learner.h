@@ -47,6 +47,7 @@ typedef struct lathe_chow_liu_learner {
     const lathe_popcount_kernel *kernel;
     /* matrix product: centred columns of length 1, one after another, padded to whole tiles */
     double *unit;
+    double *variance; /* [p] with 1/n */
     /* pairs that may not be used: u * p + v, sorted */
     int64_t *banned;
     lathe_chow_liu_worker *workers;
@@ -68,6 +69,8 @@ void lathe_pair_weigh_plain(const lathe_chow_liu_learner *l, int32_t i, int32_t 
                             lathe_pair_value *out);
 /* Information of a 2 x 2 table from its count of (1, 1). */
 double lathe_pair_information_2x2(const lathe_chow_liu_learner *l, int32_t i, int32_t j, uint32_t c11);
+/* Differential entropy of a normal law. */
+double lathe_normal_entropy(double variance);
 /* Entropy of a column without missing cells; differential for real ones. */
 double lathe_column_entropy(const lathe_column *c, int64_t n);
 

@@ -11,6 +11,34 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+enum { SUM_LANES = 8 };
+
+static double add_lanes(const double lane[SUM_LANES]) {
+    return ((lane[0] + lane[4]) + (lane[1] + lane[5])) + ((lane[2] + lane[6]) + (lane[3] + lane[7]));
+}
+
+double lathe_sum(const double *x, int64_t n) {
+    double lane[SUM_LANES] = {0};
+    int64_t t = 0;
+    for (; t + SUM_LANES <= n; t += SUM_LANES)
+        for (int q = 0; q < SUM_LANES; q++)
+            lane[q] += x[t + q];
+    for (int q = 0; t < n; t++, q++)
+        lane[q] += x[t];
+    return add_lanes(lane);
+}
+
+double lathe_dot(const double *x, const double *y, int64_t n) {
+    double lane[SUM_LANES] = {0};
+    int64_t t = 0;
+    for (; t + SUM_LANES <= n; t += SUM_LANES)
+        for (int q = 0; q < SUM_LANES; q++)
+            lane[q] += x[t + q] * y[t + q];
+    for (int q = 0; t < n; t++, q++)
+        lane[q] += x[t] * y[t];
+    return add_lanes(lane);
+}
+
 INLINE bool relax_body(double *best, int32_t *from, const double *row, int32_t m, int32_t c) {
     int32_t n_equal = 0;
     for (int32_t k = 0; k < m; k++) {

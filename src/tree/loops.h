@@ -14,6 +14,10 @@ uint16_t lathe_rank(float x);
 void lathe_turn(const uint16_t *from, int64_t from_stride, int32_t n_rows, int32_t n_columns, uint16_t *to,
                 int64_t to_stride);
 
+/* Sums in eight lanes, added up in a fixed order: the same bits on every processor. */
+double lathe_sum(const double *x, int64_t n);
+double lathe_dot(const double *x, const double *y, int64_t n);
+
 typedef struct lathe_loop_set {
     /* Node c joins: the better of row[k] and best[k] stays, by node c where row is better. Returns whether
      * some were equal. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tree/learner.h"
+#include "tree/loops.h"
 
 double lathe_xlogx(double x) {
     return x > 0 ? x * log(x) : 0;
@@ -144,6 +145,13 @@ double lathe_pair_information_2x2(const lathe_chow_liu_learner *l, int32_t i, in
 
 void lathe_pair_weigh(const lathe_chow_liu_learner *l, int32_t i, int32_t j, uint32_t *counts,
                       lathe_pair_value *out) {
+    if (l->source == LATHE_PAIR_GEMM) {
+        const double r = lathe_dot(l->unit + i * l->n, l->unit + j * l->n, l->n);
+        out->n = l->n;
+        out->dof = 1;
+        out->information = out->weight = from_share(r * r);
+        return;
+    }
     if (l->source != LATHE_PAIR_BITS) {
         lathe_pair_weigh_plain(l, i, j, counts, out);
         return;
@@ -154,6 +162,10 @@ void lathe_pair_weigh(const lathe_chow_liu_learner *l, int32_t i, int32_t j, uin
     out->information = out->weight = lathe_pair_information_2x2(l, i, j, counts[0]);
 }
 
+double lathe_normal_entropy(double variance) {
+    return 0.5 * log(2 * 3.14159265358979323846 * 2.71828182845904523536 * fmax(variance, 1e-300));
+}
+
 double lathe_column_entropy(const lathe_column *c, int64_t n) {
     if (!c->discrete) {
         double mean = 0, sum = 0;
@@ -162,8 +174,7 @@ double lathe_column_entropy(const lathe_column *c, int64_t n) {
         mean /= (double) n;
         for (int64_t t = 0; t < n; t++)
             sum += (c->values[t] - mean) * (c->values[t] - mean);
-        return 0.5 *
-               log(2 * 3.14159265358979323846 * 2.71828182845904523536 * fmax(sum / (double) n, 1e-300));
+        return lathe_normal_entropy(sum / (double) n);
     }
     int64_t *counts = calloc((size_t) c->n_states, sizeof *counts);
     if (counts == NULL)

@@ -47,8 +47,13 @@ static void product_weights(const learner *l, worker *w, int32_t i0, int32_t ni,
     const int t = l->tile;
     for (int64_t r = 0; r < l->n; r += ROWS_GEMM) {
         const int k = (int) (l->n - r < ROWS_GEMM ? l->n - r : ROWS_GEMM);
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, t, t, k, 1.0, l->unit + (int64_t) i0 * l->n + r,
-                    (int) l->n, l->unit + (int64_t) j0 * l->n + r, (int) l->n, r ? 1.0 : 0.0, w->w, t);
+        const double *x = l->unit + (int64_t) i0 * l->n + r, *y = l->unit + (int64_t) j0 * l->n + r;
+        const double before = r ? 1.0 : 0.0;
+        if (i0 == j0) /* the upper triangle */
+            cblas_dsyrk(CblasRowMajor, CblasUpper, CblasNoTrans, t, k, 1.0, x, (int) l->n, before, w->w, t);
+        else
+            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, t, t, k, 1.0, x, (int) l->n, y, (int) l->n,
+                        before, w->w, t);
     }
     for (int32_t a = 0; a < ni; a++)
         for (int32_t b = i0 == j0 ? a + 1 : 0; b < nj; b++) {
