@@ -102,9 +102,9 @@ void lathe_spec_learn_rows(lathe_spec *s, const lathe_session *session, const la
                            int32_t first);
 void lathe_spec_count(lathe_spec *s, int32_t arm, const lathe_token_tree *tree, double cost);
 void lathe_spec_reprice(lathe_spec *s);
-/* Tokens that each arm of a free source that drafted would have emitted in this round, expected by the target's laws along the
- * kept text (would [n_arms]; others are left alone). After verification, before the next batch; `verified` is
- * the tree that was. */
+/* Tokens that each arm of a free source that drafted would have emitted in this round, expected by the
+ * target's laws along the kept text (would [n_arms]; others are left alone). After verification, before the
+ * next batch; `verified` is the tree that was. */
 LATHE_NODISCARD lathe_status lathe_spec_expect(lathe_spec *s, lathe_session *session,
                                                const lathe_token_tree *verified, double *would,
                                                lathe_error *err);

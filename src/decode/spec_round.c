@@ -470,8 +470,8 @@ static void learn_round(lathe_spec *s, lathe_session *session, const lathe_token
                 would[a] = 1.0 + (had < s->set.arm[a].length ? had : s->set.arm[a].length);
     }
     would[plan->choice.arm] = verdict->n_accepted + 1.0;
-    /* Full information compares laws where there are any: a token drawn at a temperature is a noisy witness. A
-     * failure leaves the tokens' word. */
+    /* Full information compares laws where there are any: a token drawn at a temperature is a noisy witness.
+     * A failure leaves the tokens' word. */
     if (s->controller == &lathe_controller_hedge && !lathe_sampler_is_greedy(session->sampler) &&
         lathe_spec_expect(s, session, tree, would, NULL) != LATHE_OK)
         lathe_log(&s->params.logger, LATHE_LOG_DEBUG, "no laws for the arms in this round");

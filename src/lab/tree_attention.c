@@ -99,7 +99,8 @@ static bool in_parts(work *w, struct ggml_tensor **out) {
                                      .mask = w->mask_tree,
                                      .want_lse = true};
     lathe_attention_out a, b;
-    if (!lathe_attention_node(&w->op, w->ctx, &before, &a) || !lathe_attention_node(&w->op, w->ctx, &tree, &b))
+    if (!lathe_attention_node(&w->op, w->ctx, &before, &a) ||
+        !lathe_attention_node(&w->op, w->ctx, &tree, &b))
         return false;
     *out = lathe_attention_merge(w->ctx, &a, &b).out;
     return true;

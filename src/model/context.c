@@ -10,8 +10,8 @@
 
 enum {
     BATCH_MAX = 1 << 16,
-    /* A tree's attention goes in two parts from these sizes on: below them it takes as long as one (a layer of
-     * 32 heads over 8192 keys and 69 nodes: 0.98 of it, of 12 heads 0.96; docs/long-drafts.md). */
+    /* A tree's attention goes in two parts from these sizes on: below them it takes as long as one (a layer
+     * of 32 heads over 8192 keys and 69 nodes: 0.98 of it, of 12 heads 0.96; docs/long-drafts.md). */
     PARTS_NODES = 8,
     PARTS_KEYS = 1024,
 };
@@ -410,8 +410,8 @@ static bool has_bad_value(const float *x, size_t n) {
  * all of whose layers see everything, on the processor; with --exact a token's bits must not depend on it. */
 static bool goes_in_parts(const lathe_context *c, const lathe_batch *b, int32_t n) {
     if (b->parent == NULL || n < PARTS_NODES || c->cells.n_used < PARTS_KEYS || c->params.exact ||
-        c->model->desc.window > 0 || c->kv.policy.n_groups > 1 || c->taps.generation != 0 || c->sched != NULL ||
-        c->attn.cpu == NULL)
+        c->model->desc.window > 0 || c->kv.policy.n_groups > 1 || c->taps.generation != 0 ||
+        c->sched != NULL || c->attn.cpu == NULL)
         return false;
     for (int32_t i = 1; i < n; i++)
         if (c->seq[i] != c->seq[0])

@@ -291,8 +291,11 @@ static void a_part_that_is_not_seen_takes_no_part(void **state) {
                        *v = f32(ctx, s.dv, s.n + s.T, s.Hk, s.v);
     struct ggml_tensor *seen = ggml_new_tensor_2d(ctx, GGML_TYPE_I32, 2, s.T);
     memset(seen->data, 0, ggml_nbytes(seen)); /* entries [0, 0) */
-    const lathe_attention_in in = {
-        .q = q, .k = some_keys(ctx, k, 0, s.n), .v = some_keys(ctx, v, 0, s.n), .seen = seen, .want_lse = true};
+    const lathe_attention_in in = {.q = q,
+                                   .k = some_keys(ctx, k, 0, s.n),
+                                   .v = some_keys(ctx, v, 0, s.n),
+                                   .seen = seen,
+                                   .want_lse = true};
     lathe_attention_out nothing;
     assert_true(lathe_attention_node(&op, ctx, &in, &nothing));
     const lathe_attention_out tree = attend(&s, ctx, q, k, v, s.n, s.T, true, false),

@@ -238,7 +238,7 @@ static void bad_distances_are_refused(void **state) {
     static const struct {
         const char *text, *says;
     } bad[] = {{"2\na 0 1\nb 2 0\n", "not symmetric"}, {"2\na 0 -1\nb -1 0\n", "negative"},
-               {"2\na 1 1\nb 1 0\n", "diagonal"},     {"3\na 0 1 2\nb 1 0\n", "no number"},
+               {"2\na 1 1\nb 1 0\n", "diagonal"},      {"3\na 0 1 2\nb 1 0\n", "no number"},
                {"2\na 0 x\nb 1 0\n", "no number"},     {"9999999\na 0\n", "number of taxa"},
                {"5000\na 0\n", "too short"},           {",a,b\na,0,1\nb,1,z\n", "'z'"}};
     for (size_t i = 0; i < LATHE_LEN(bad); i++) {

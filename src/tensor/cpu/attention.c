@@ -188,8 +188,9 @@ static bool fits(const lathe_attention_op *op, const lathe_attention_in *in) {
          (rows->ne[1] != 1 && rows->ne[1] != k->ne[2]) || rows->ne[2] != 1 || rows->ne[3] != 1))
         return false;
     int64_t n_kv = rows != NULL ? rows->ne[0] : k->ne[1];
-    if (mask != NULL && (mask->type != GGML_TYPE_F16 || mask->ne[0] < n_kv || (mask->ne[1] < q->ne[1] && mask->ne[1] != 1) ||
-                         mask->ne[2] != 1 || mask->ne[3] != 1 || mask->nb[0] != sizeof(uint16_t)))
+    if (mask != NULL &&
+        (mask->type != GGML_TYPE_F16 || mask->ne[0] < n_kv || (mask->ne[1] < q->ne[1] && mask->ne[1] != 1) ||
+         mask->ne[2] != 1 || mask->ne[3] != 1 || mask->nb[0] != sizeof(uint16_t)))
         return false;
     if (in->seen != NULL && (in->seen->type != GGML_TYPE_I32 || in->seen->ne[0] != 2 ||
                              in->seen->ne[1] < q->ne[1] || !ggml_is_contiguous(in->seen)))

@@ -26,11 +26,11 @@ typedef struct lathe_attention_op {
 typedef struct lathe_attention_in {
     struct ggml_tensor *q;     /* f32 [dk, T, H], any strides of T and H */
     struct ggml_tensor *k, *v; /* f32, f16, bf16, q8_0, q4_0 [dk or dv, rows, Hk]: views of a cache */
-    struct ggml_tensor *mask;  /* f16 [n_kv, T], or [n_kv, 1] for all rows: added to the scores; -infinity: not
-                                * seen */
-    struct ggml_tensor *rows;  /* i32 [n_kv] or [n_kv, Hk] (a list a KV head): the row of k and v that entry e
-                                * is;  all valid. NULL: entry e is row e, and n_kv is the views' length */
-    struct ggml_tensor *seen;  /* i32 [2, T]: first and end entry that a query sees */
+    struct ggml_tensor *mask; /* f16 [n_kv, T], or [n_kv, 1] for all rows: added to the scores; -infinity: not
+                               * seen */
+    struct ggml_tensor *rows; /* i32 [n_kv] or [n_kv, Hk] (a list a KV head): the row of k and v that entry e
+                               * is;  all valid. NULL: entry e is row e, and n_kv is the views' length */
+    struct ggml_tensor *seen; /* i32 [2, T]: first and end entry that a query sees */
     struct ggml_tensor *sinks; /* f32 [H]: logits that only the denominator has */
     bool want_lse, want_mass;
     bool in_place; /* see attention_args.h; not with want_mass or want_lse */
@@ -57,9 +57,9 @@ lathe_attention_out lathe_attention_merge(struct ggml_context *ctx, const lathe_
 struct ggml_tensor *lathe_fused_attention(void *user, struct ggml_context *ctx, struct ggml_tensor *q,
                                           struct ggml_tensor *k, struct ggml_tensor *v,
                                           struct ggml_tensor *mask, float scale, float softcap);
-/* A tree of T nodes behind what a cache holds, in two parts that are merged (decoding.md A3.7): the cached rows
- * that all nodes see (mask f16 [n_kv, 1]), and the nodes' own rows (i32 [T]) under their ancestor mask (f16
- * [T, T]). NULL where the kernel does not apply. */
+/* A tree of T nodes behind what a cache holds, in two parts that are merged (decoding.md A3.7): the cached
+ * rows that all nodes see (mask f16 [n_kv, 1]), and the nodes' own rows (i32 [T]) under their ancestor mask
+ * (f16 [T, T]). NULL where the kernel does not apply. */
 struct ggml_tensor *lathe_fused_attention_tree(void *user, struct ggml_context *ctx, struct ggml_tensor *q,
                                                struct ggml_tensor *k, struct ggml_tensor *v,
                                                struct ggml_tensor *prefix, struct ggml_tensor *rows,
