@@ -2,26 +2,23 @@
 #ifndef LATHE_CLI_TRAIN_ARGS_H
 #define LATHE_CLI_TRAIN_ARGS_H
 
-#include "cli/cli.h"
-#include "lathe/train.h"
+#include "cli/train_common.h"
 
 enum { LATHE_TRAIN_GROUPS_MAX = 64, LATHE_TRAIN_FILES_MAX = 256 };
 
 typedef struct train_args {
-    bool unused;
-    const char *data, *eval, *tokenizer, *output, *init, *distill, *family, *shape, *name, *separator,
-        *repeats, *curvature, *sample_prompt, *device;
-    int64_t layers, embd, heads, heads_kv, ff, ctx, batch, accum, steps, warmup, seed, eval_every, save_every,
-        keep, threads, vocab, patience, dropout_from, sample_every, sample_tokens;
+    train_common common;
+    const char *data, *eval, *tokenizer, *init, *distill, *family, *shape, *separator, *repeats, *curvature,
+        *sample_prompt, *device;
+    int64_t layers, embd, heads, heads_kv, ff, warmup, vocab, patience, dropout_from, sample_every,
+        sample_tokens;
     int32_t optimizer, other, schedule, ns, muon, reduce;
-    double lr, lr_other, weight_decay, decay, clip, ema, max_time, distill_weight, z_loss, label_smoothing,
-        hold_out, stop_loss, dropout;
-    bool untied, fresh, resume, original_scale, list_groups, recompute, dry_run, attn_reset;
-    /* Given by a flag or at the top of the file: these win over the sections. */
+    double lr_other, decay, ema, distill_weight, z_loss, label_smoothing, hold_out, stop_loss, dropout;
+    bool untied, resume, original_scale, list_groups, recompute, dry_run, attn_reset;
+    /* As in train_common. */
     struct {
-        bool data, eval, tokenizer, init, family, shape, name, separator, layers, embd, heads, heads_kv, ff,
-            ctx, seed, optimizer, schedule, lr, lr_other, weight_decay, clip, ema, hold_out, warmup, untied,
-            attn_reset;
+        bool data, eval, tokenizer, init, family, shape, separator, layers, embd, heads, heads_kv, ff,
+            optimizer, schedule, lr_other, ema, hold_out, warmup, untied, attn_reset;
     } seen;
     lathe_train_group groups[LATHE_TRAIN_GROUPS_MAX];
     size_t n_groups;

@@ -35,7 +35,7 @@ void lathe_train_preset(train_args *a) {
     a->optimizer = LATHE_OPTIM_ADAMW;
     lathe_train_group *g = &a->groups[a->n_groups++];
     *g = (lathe_train_group){preset_patterns[a->muon], lathe_optim_default(LATHE_OPTIM_MUON), 0};
-    g->optim.weight_decay = a->weight_decay;
+    g->optim.weight_decay = a->common.weight_decay;
     g->optim.ns = (lathe_ns_kind) a->ns;
     g->optim.original_scale = a->original_scale;
 }
@@ -172,7 +172,7 @@ static lathe_status group(reader *r, const lathe_config_node *map) {
     if (status != LATHE_OK)
         return status;
     g->optim = lathe_optim_default((lathe_optim_kind) name);
-    g->optim.weight_decay = r->a->weight_decay;
+    g->optim.weight_decay = r->a->common.weight_decay;
     int64_t refresh = g->optim.refresh;
     const key keys[] = {{"match", TEXT, &g->match, NULL, NULL},
                         {"name", CHOICE, &name, NULL, lathe_train_optimizers},
@@ -218,15 +218,15 @@ lathe_status lathe_train_sections(train_args *a, const struct lathe_config *conf
     const key model[] = {{"family", TEXT, &a->family, &a->seen.family, NULL},
                          {"arch", TEXT, &a->family, &a->seen.family, NULL},
                          {"shape", TEXT, &a->shape, &a->seen.shape, NULL},
-                         {"name", TEXT, &a->name, &a->seen.name, NULL},
+                         {"name", TEXT, &a->common.name, &a->common.seen.name, NULL},
                          {"init", PATHS, &a->init, &a->seen.init, NULL},
                          {"n_layer", INT, &a->layers, &a->seen.layers, NULL},
                          {"n_embd", INT, &a->embd, &a->seen.embd, NULL},
                          {"n_head", INT, &a->heads, &a->seen.heads, NULL},
                          {"n_head_kv", INT, &a->heads_kv, &a->seen.heads_kv, NULL},
                          {"n_ff", INT, &a->ff, &a->seen.ff, NULL},
-                         {"n_ctx", INT, &a->ctx, &a->seen.ctx, NULL},
-                         {"ctx", INT, &a->ctx, &a->seen.ctx, NULL},
+                         {"n_ctx", INT, &a->common.ctx, &a->common.seen.ctx, NULL},
+                         {"ctx", INT, &a->common.ctx, &a->common.seen.ctx, NULL},
                          {"tied", TRUTH, &tied, &a->seen.untied, NULL}};
     const key data[] = {{"train", PATHS, &a->data, &a->seen.data, NULL},
                         {"eval", PATHS, &a->eval, &a->seen.eval, NULL},
@@ -234,15 +234,15 @@ lathe_status lathe_train_sections(train_args *a, const struct lathe_config *conf
                         {"separator", TEXT, &a->separator, &a->seen.separator, NULL},
                         {"hold_out", REAL, &a->hold_out, &a->seen.hold_out, NULL},
                         {"attn_reset", TRUTH, &a->attn_reset, &a->seen.attn_reset, NULL},
-                        {"seed", INT, &a->seed, &a->seen.seed, NULL}};
+                        {"seed", INT, &a->common.seed, &a->common.seen.seed, NULL}};
     const key optim[] = {{"name", CHOICE, &a->optimizer, &a->seen.optimizer, lathe_train_optimizers},
                          {"preset", CHOICE, &a->optimizer, &a->seen.optimizer, lathe_train_optimizers},
-                         {"lr", REAL, &a->lr, &a->seen.lr, NULL},
+                         {"lr", REAL, &a->common.lr, &a->common.seen.lr, NULL},
                          {"lr_other", REAL, &a->lr_other, &a->seen.lr_other, NULL},
-                         {"weight_decay", REAL, &a->weight_decay, &a->seen.weight_decay, NULL},
+                         {"weight_decay", REAL, &a->common.weight_decay, &a->common.seen.weight_decay, NULL},
                          {"schedule", CHOICE, &a->schedule, &a->seen.schedule, lathe_train_schedules},
                          {"warmup", INT, &a->warmup, &a->seen.warmup, NULL},
-                         {"clip", REAL, &a->clip, &a->seen.clip, NULL},
+                         {"clip", REAL, &a->common.clip, &a->common.seen.clip, NULL},
                          {"ema", REAL, &a->ema, &a->seen.ema, NULL}};
     lathe_status status =
         section(&r, lathe_config_get(root, "model"), "model", model, LATHE_LEN(model), NULL);

@@ -14,7 +14,6 @@ const char *const lathe_train_schedules[] = {"constant", "cosine", "linear", "ws
 const char *const lathe_train_ns[] = {"jordan5", "you5", "polar5", "polar8", "cubic", "svd", NULL};
 static const char *const others[] = {"sgd", "signsgd", "lion", "adamw", NULL};
 static const char *const reduces[] = {"fast", "exact", NULL};
-static const char *const batch_names[] = {"batch-size", NULL};
 static const char *const family_names[] = {"arch", NULL};
 
 #define AT(field)   .offset = offsetof(train_args, field)
@@ -94,13 +93,6 @@ static const lathe_option options[] = {
      AT(attn_reset),
      SEEN(attn_reset),
      .help = "tokens see their own document only, and positions begin anew with it [documents are joined]"},
-    {.name = "output",
-     .short_name = "o",
-     .group = "data",
-     .arg = "FOLDER",
-     .kind = LATHE_OPTION_FILE,
-     AT(output),
-     .help = "folder of the run: checkpoints, metrics.jsonl, model.gguf, report.html"},
     PATH_S("init", init,
            "GGUF to begin with: its shape, weights and tokenizer; the model options are not used", "model"),
     {.name = "family",
@@ -119,49 +111,17 @@ static const lathe_option options[] = {
      AT(shape),
      SEEN(shape),
      .help = "sizes by name, as in `lathe synth`; the options below win"},
-    {.name = "name",
-     .group = "model",
-     .arg = "TEXT",
-     .kind = LATHE_OPTION_TEXT,
-     AT(name),
-     SEEN(name),
-     .help = "name written into the model"},
     COUNT_S("layers", layers, 1, 1024, "4", "blocks", "model"),
     COUNT_S("embd", embd, 8, 65536, "192", "width", "model"),
     COUNT_S("heads", heads, 1, 1024, "6", "attention heads", "model"),
     COUNT_S("heads-kv", heads_kv, 0, 1024, "3", "key and value heads; 0: as many as heads", "model"),
     COUNT_S("ff", ff, 8, 1 << 20, "512", "width of the feed-forward part", "model"),
-    {.name = "ctx",
-     .short_name = "c",
-     .group = "model",
-     .arg = "N",
-     .kind = LATHE_OPTION_INT,
-     AT(ctx),
-     SEEN(ctx),
-     .min = 2,
-     .max = 65536,
-     .default_text = "256",
-     .help = "tokens of a sequence"},
     {.name = "untied",
      .group = "model",
      .kind = LATHE_OPTION_FLAG,
      AT(untied),
      SEEN(untied),
      .help = "an output matrix of its own"},
-    {.name = "batch",
-     .short_name = "b",
-     .aliases = batch_names,
-     .group = "run",
-     .arg = "N",
-     .kind = LATHE_OPTION_INT,
-     AT(batch),
-     .min = 1,
-     .max = 4096,
-     .default_text = "8",
-     .help = "sequences in a micro-batch"},
-    COUNT("accum", accum, 1, 65536, "1", "micro-batches in a step", "run"),
-    COUNT("steps", steps, 1, 1e12, "1000", "steps of the whole run", "run"),
-    NUMBER("max-time", max_time, 0, 1e9, "0", "seconds after which the run saves and stops; 0: never", "run"),
     {.name = "recompute",
      .group = "run",
      .kind = LATHE_OPTION_FLAG,
@@ -172,23 +132,6 @@ static const lathe_option options[] = {
      .kind = LATHE_OPTION_FLAG,
      AT(resume),
      .help = "go on from the folder's newest checkpoint, and fail where there is none [if there is one]"},
-    {.name = "fresh",
-     .group = "run",
-     .kind = LATHE_OPTION_FLAG,
-     AT(fresh),
-     .help = "begin anew instead of resuming from the folder"},
-    COUNT_S("seed", seed, 0, 9e15, "1", "of weights and data order", "run"),
-    {.name = "threads",
-     .short_name = "t",
-     .group = "run",
-     .arg = "N",
-     .kind = LATHE_OPTION_INT,
-     AT(threads),
-     .min = 1,
-     .max = 1024,
-     .env = "LATHE_THREADS",
-     .default_text = "1",
-     .help = "threads"},
     {.name = "device",
      .group = "run",
      .arg = "NAME|HOST:PORT",
@@ -197,8 +140,6 @@ static const lathe_option options[] = {
      .env = "LATHE_DEVICE",
      .default_text = "CPU",
      .help = "device that the graph runs on ('lathe info --devices' lists them), or a worker"},
-    COUNT("eval-every", eval_every, 0, 1e9, "50", "steps between evaluations", "run"),
-    COUNT("save-every", save_every, 0, 1e9, "100", "steps between checkpoints", "run"),
     COUNT("patience", patience, 0, 1e9, "0", "stop after so many evaluations without a better one; 0: never",
           "run"),
     NUMBER("stop-loss", stop_loss, 0, 1e9, "0", "stop when the held-out loss is at most this; 0: never",
@@ -222,7 +163,6 @@ static const lathe_option options[] = {
      .default_text = "a line break",
      .help = "what samples go on from"},
     COUNT("sample-tokens", sample_tokens, 1, 1e6, "64", "tokens of a sample", "run"),
-    COUNT("keep", keep, 1, 4096, "3", "checkpoints that are kept", "run"),
     {.name = "optimizer",
      .group = "optimiser",
      .arg = "NAME",
@@ -235,10 +175,8 @@ static const lathe_option options[] = {
     PICK("muon", muon, lathe_train_presets, "all", "the matrices that Muon takes; the others take adamw",
          "optimiser"),
     PICK("other", other, others, "adamw", "of embeddings, head and vectors", "optimiser"),
-    NUMBER_S("lr", lr, 0, 1e6, "0.004", "peak learning rate", "optimiser"),
     NUMBER_S("lr-other", lr_other, 0, 1e6, "as --lr", "peak learning rate of embeddings, head and vectors",
              "optimiser"),
-    NUMBER_S("weight-decay", weight_decay, 0, 100, "0.1", "decoupled; vectors are not decayed", "optimiser"),
     PICK("ns", ns, lathe_train_ns, "jordan5", "how Muon orthogonalises", "optimiser"),
     {.name = "original-scale",
      .group = "optimiser",
@@ -266,7 +204,6 @@ static const lathe_option options[] = {
      .help = "print each tensor with its optimiser, rate and state, and stop"},
     COUNT_S("warmup", warmup, 0, 1e9, "50", "steps of linear rise", "optimiser"),
     NUMBER("decay", decay, 0, 1, "0.3", "share of the steps in which wsd falls", "optimiser"),
-    NUMBER_S("clip", clip, 0, 1e9, "1", "of the global gradient norm; 0: none", "optimiser"),
     NUMBER("dropout", dropout, 0, 0.99, "0", "share of what residual branches add that a step does without",
            "objective"),
     COUNT("dropout-from", dropout_from, 0, 1e12, "0", "first step with dropout", "objective"),
@@ -279,36 +216,25 @@ static const lathe_option options[] = {
     NUMBER_S("ema", ema, 0, 0.999999, "0", "average of the weights that the final model takes; 0: none",
              "optimiser"),
 };
-static const lathe_option *const tables[] = {options};
-static const size_t n_options[] = {LATHE_LEN(options)};
+static const lathe_option *const tables[] = {lathe_options_train, options};
+static const size_t n_options[] = {LATHE_N_OPTIONS_TRAIN, LATHE_LEN(options)};
 
 static void defaults(void *arguments) {
     lathe_train_params p = lathe_train_params_default();
-    *(train_args *) arguments = (train_args){.family = p.family,
+    *(train_args *) arguments = (train_args){.common = lathe_train_common_default(),
+                                             .family = p.family,
                                              .layers = p.n_layer,
                                              .embd = p.n_embd,
                                              .heads = p.n_head,
                                              .heads_kv = p.n_head_kv,
                                              .ff = p.n_ff,
-                                             .ctx = p.n_ctx,
-                                             .batch = p.rows,
-                                             .accum = p.accum,
-                                             .steps = p.schedule.total,
                                              .warmup = p.schedule.warmup,
-                                             .seed = 1,
-                                             .eval_every = p.eval_every,
-                                             .save_every = p.save_every,
-                                             .keep = p.keep,
                                              .sample_prompt = "\n",
                                              .sample_tokens = 64,
-                                             .threads = 1,
                                              .optimizer = LATHE_OPTIM_MUON,
                                              .other = LATHE_OPTIM_ADAMW,
                                              .schedule = LATHE_SCHEDULE_WSD,
-                                             .lr = p.lr,
-                                             .weight_decay = 0.1,
                                              .decay = p.schedule.decay,
-                                             .clip = p.clip,
                                              .distill_weight = p.distill_weight,
                                              .hold_out = 0.05,
                                              .separator = "<|endoftext|>"};
@@ -324,7 +250,6 @@ static lathe_train_params params_of(const train_args *a, train_watch *watch, lat
     p.data = a->data;
     p.eval_data = a->eval;
     p.tokenizer = a->tokenizer;
-    p.output = a->output;
     p.init = a->init;
     p.distill = a->distill;
     p.distill_weight = a->distill_weight;
@@ -332,36 +257,23 @@ static lathe_train_params params_of(const train_args *a, train_watch *watch, lat
     p.label_smoothing = a->label_smoothing;
     p.family = a->family;
     p.shape = a->shape;
-    p.name = a->name;
     p.n_layer = size_of(a, a->layers, a->seen.layers);
     p.n_embd = size_of(a, a->embd, a->seen.embd);
     p.n_head = size_of(a, a->heads, a->seen.heads);
     p.n_head_kv = size_of(a, a->heads_kv == 0 ? a->heads : a->heads_kv, a->seen.heads_kv);
     p.n_ff = size_of(a, a->ff, a->seen.ff);
-    p.n_ctx = (int32_t) a->ctx;
     p.tied = !a->untied;
-    p.rows = (int32_t) a->batch;
-    p.accum = (int32_t) a->accum;
     p.matrix = lathe_optim_default((lathe_optim_kind) a->optimizer);
     p.other = lathe_optim_default((lathe_optim_kind) a->other);
-    p.matrix.weight_decay = p.other.weight_decay = a->weight_decay;
+    lathe_train_common_params(&a->common, cli, &p);
     p.matrix.ns = (lathe_ns_kind) a->ns;
     p.matrix.original_scale = a->original_scale;
     p.groups = a->groups;
     p.n_groups = a->n_groups;
-    p.lr = a->lr;
     p.lr_other = a->lr_other;
-    p.schedule = (lathe_schedule){(lathe_schedule_kind) a->schedule, a->warmup, a->steps,
+    p.schedule = (lathe_schedule){(lathe_schedule_kind) a->schedule, a->warmup, a->common.steps,
                                   a->schedule == LATHE_SCHEDULE_COSINE ? 0.1 : 0, a->decay};
-    p.clip = a->clip;
     p.ema = a->ema;
-    p.seed = (uint64_t) a->seed;
-    p.eval_every = (int32_t) a->eval_every;
-    p.save_every = (int32_t) a->save_every;
-    p.keep = (int32_t) a->keep;
-    p.max_seconds = a->max_time;
-    p.n_threads = (int32_t) a->threads;
-    p.resume = !a->fresh;
     p.dropout = a->dropout;
     p.dropout_from = a->dropout_from;
     p.recompute = a->recompute;
@@ -381,8 +293,6 @@ static lathe_train_params params_of(const train_args *a, train_watch *watch, lat
         p.observe_wants = train_watch_wants;
         p.observe_user = watch;
     }
-    p.logger = cli->logger;
-    p.progress = cli->progress;
     return p;
 }
 
@@ -410,8 +320,8 @@ static lathe_status prepare(train_args *a, char *const *paths, size_t n, lathe_t
                                  .n_vocab = (int32_t) a->vocab,
                                  .hold_out = a->eval != NULL ? 0 : a->hold_out,
                                  .separator = a->separator,
-                                 .seed = (uint64_t) a->seed,
-                                 .folder = a->output,
+                                 .seed = (uint64_t) a->common.seed,
+                                 .folder = a->common.output,
                                  .logger = cli->logger,
                                  .progress = cli->progress};
     lathe_status status = lathe_train_prepare(&t, made, err);
@@ -419,7 +329,7 @@ static lathe_status prepare(train_args *a, char *const *paths, size_t n, lathe_t
         return status;
     a->data = made->train;
     a->tokenizer = made->tokenizer;
-    if (a->eval == NULL && made->n_eval > (uint64_t) a->ctx)
+    if (a->eval == NULL && made->n_eval > (uint64_t) a->common.ctx)
         a->eval = made->eval;
     lathe_log(&cli->logger, LATHE_LOG_INFO, "%llu documents: %llu tokens to learn from, %llu held out",
               (unsigned long long) made->n_documents, (unsigned long long) made->n_train,
@@ -484,7 +394,7 @@ static void list_tensor(void *user, const lathe_train_tensor *t) {
 
 static void show(const train_args *a, const lathe_train_result *r, lathe_cli *cli) {
     char count[32], model[4200];
-    snprintf(model, sizeof model, "%s/model.gguf", a->output);
+    snprintf(model, sizeof model, "%s/model.gguf", a->common.output);
     if (cli->json) {
         json_object_set_new(cli->result, "n_params", json_integer(r->n_params));
         json_object_set_new(cli->result, "steps", json_integer(r->step));
@@ -537,9 +447,9 @@ static lathe_status train(train_args *a, lathe_train_texts_result *made, lathe_c
     if (status != LATHE_OK)
         return status;
     lathe_train_preset(a);
-    if (a->data == NULL || a->output == NULL)
+    if (a->data == NULL || a->common.output == NULL)
         return lathe_fail(err, LATHE_ERR_ARG, "--data and --output are needed");
-    if (a->resume && a->fresh)
+    if (a->resume && a->common.fresh)
         return lathe_fail(err, LATHE_ERR_ARG, "--resume and --fresh contradict each other");
     bool first = lathe_train_rank() == 0; /* who makes the token files; the others find them */
     if (first)
@@ -550,11 +460,11 @@ static lathe_status train(train_args *a, lathe_train_texts_result *made, lathe_c
     if (status != LATHE_OK)
         return status;
     train_watch watch = {.cli = cli,
-                         .threads = (int32_t) a->threads,
-                         .folder = a->output,
+                         .threads = (int32_t) a->common.threads,
+                         .folder = a->common.output,
                          .prompt = a->sample_prompt,
                          .sample_tokens = a->sample_tokens,
-                         .seed = (uint64_t) a->seed};
+                         .seed = (uint64_t) a->common.seed};
     status = train_watch_parse(&watch, a->curvature, err);
     if (status != LATHE_OK)
         return status;

@@ -7,17 +7,15 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
-#include "cli/cli.h"
+#include "cli/train_common.h"
 #include "lathe/model.h"
 #include "lathe/train.h"
 
 typedef struct longspec_args {
-    bool unused; /* offset 0 stands for "no such field" in option tables */
-    const char *model, *data, *eval, *output, *name, *noisy;
-    int64_t ctx, batch, accum, steps, warmup, seed, eval_every, save_every, keep, threads;
-    int64_t window, ff, anchors, offset_max;
-    double lr, weight_decay, clip, max_time;
-    bool fresh, no_cross;
+    train_common common;
+    const char *model, *data, *eval, *noisy;
+    int64_t warmup, window, ff, anchors, offset_max;
+    bool no_cross;
     int32_t optimizer;
 } longspec_args;
 
@@ -27,11 +25,6 @@ static const char *const optimizers[] = {"adamw", "muon", NULL};
 #define COUNT(flag, field, low, high, shown, text, heading)                                                  \
     {                                                                                                        \
         .name = flag, .group = heading, .arg = "N", .kind = LATHE_OPTION_INT, AT(field), .min = low,         \
-        .max = high, .default_text = shown, .help = text                                                     \
-    }
-#define NUMBER(flag, field, low, high, shown, text, heading)                                                 \
-    {                                                                                                        \
-        .name = flag, .group = heading, .arg = "X", .kind = LATHE_OPTION_REAL, AT(field), .min = low,        \
         .max = high, .default_text = shown, .help = text                                                     \
     }
 #define PATH(flag, field, text, heading)                                                                     \
@@ -48,19 +41,6 @@ static const lathe_option options[] = {
      .help = "the target, which stays as it is"},
     PATH("data", data, "token file, or a text that the target's tokenizer reads", "data"),
     PATH("eval", eval, "the same to evaluate on", "data"),
-    {.name = "output",
-     .short_name = "o",
-     .group = "data",
-     .arg = "FOLDER",
-     .kind = LATHE_OPTION_FILE,
-     AT(output),
-     .help = "folder of the run: checkpoints, metrics.jsonl, model.gguf (the draft)"},
-    {.name = "name",
-     .group = "data",
-     .arg = "TEXT",
-     .kind = LATHE_OPTION_TEXT,
-     AT(name),
-     .help = "name written into the draft"},
     COUNT("window", window, 4, 4096, "512", "own keys that a query sees besides its own", "draft"),
     COUNT("ff", ff, 0, 1 << 20, "0", "width of the feed-forward part; 0: the target's", "draft"),
     {.name = "noisy",
@@ -79,31 +59,6 @@ static const lathe_option options[] = {
      .kind = LATHE_OPTION_FLAG,
      AT(no_cross),
      .help = "without the target's keys, for comparison"},
-    COUNT("ctx", ctx, 2, 65536, "256", "tokens of a sequence", "run"),
-    COUNT("batch", batch, 1, 4096, "8", "sequences in a micro-batch", "run"),
-    COUNT("accum", accum, 1, 65536, "1", "micro-batches in a step", "run"),
-    COUNT("steps", steps, 1, 1e12, "1000", "steps of the whole run", "run"),
-    NUMBER("max-time", max_time, 0, 1e9, "0", "seconds after which the run saves and stops; 0: never", "run"),
-    {.name = "fresh",
-     .group = "run",
-     .kind = LATHE_OPTION_FLAG,
-     AT(fresh),
-     .help = "begin anew instead of resuming from the folder"},
-    COUNT("seed", seed, 0, 9e15, "1", "of weights, data order and shifts", "run"),
-    {.name = "threads",
-     .short_name = "t",
-     .group = "run",
-     .arg = "N",
-     .kind = LATHE_OPTION_INT,
-     AT(threads),
-     .min = 1,
-     .max = 1024,
-     .env = "LATHE_THREADS",
-     .default_text = "1",
-     .help = "threads"},
-    COUNT("eval-every", eval_every, 0, 1e9, "50", "steps between evaluations", "run"),
-    COUNT("save-every", save_every, 0, 1e9, "100", "steps between checkpoints", "run"),
-    COUNT("keep", keep, 1, 4096, "3", "checkpoints that are kept", "run"),
     {.name = "optimizer",
      .group = "optimiser",
      .arg = "NAME",
@@ -112,32 +67,18 @@ static const lathe_option options[] = {
      .choices = optimizers,
      .default_text = "muon",
      .help = "of the matrices; vectors take adamw"},
-    NUMBER("lr", lr, 0, 1e6, "0.004", "peak learning rate", "optimiser"),
-    NUMBER("weight-decay", weight_decay, 0, 100, "0.1", "decoupled; vectors are not decayed", "optimiser"),
     COUNT("warmup", warmup, 0, 1e9, "a tenth of the steps", "steps of linear rise, then a cosine",
           "optimiser"),
-    NUMBER("clip", clip, 0, 1e9, "1", "of the global gradient norm; 0: none", "optimiser"),
 };
-static const lathe_option *const tables[] = {options};
-static const size_t n_options[] = {LATHE_LEN(options)};
+static const lathe_option *const tables[] = {lathe_options_train, options};
+static const size_t n_options[] = {LATHE_N_OPTIONS_TRAIN, LATHE_LEN(options)};
 
 static void defaults(void *arguments) {
-    *(longspec_args *) arguments = (longspec_args){.ctx = 256,
-                                                   .batch = 8,
-                                                   .accum = 1,
-                                                   .steps = 1000,
+    *(longspec_args *) arguments = (longspec_args){.common = lathe_train_common_default(),
                                                    .warmup = -1,
-                                                   .seed = 1,
-                                                   .eval_every = 50,
-                                                   .save_every = 100,
-                                                   .keep = 3,
-                                                   .threads = 1,
                                                    .window = 512,
                                                    .anchors = 4,
                                                    .noisy = "1:5",
-                                                   .lr = 0.004,
-                                                   .weight_decay = 0.1,
-                                                   .clip = 1,
                                                    .optimizer = 1};
 }
 
@@ -225,7 +166,7 @@ static void print(const longspec_args *a, const lathe_longspec_result *r, lathe_
             fprintf(cli->out, " %.3f", r->agreement[i]);
         fprintf(cli->out, "\n");
     }
-    fprintf(cli->out, "%s/model.gguf\n", a->output);
+    fprintf(cli->out, "%s/model.gguf\n", a->common.output);
 }
 
 static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err) {
@@ -233,7 +174,7 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     if (cli->n_positional != 0)
         return lathe_fail(err, LATHE_ERR_ARG, "unexpected argument '%s'; want options only",
                           cli->positional[0]);
-    if (a->model == NULL || a->data == NULL || a->output == NULL)
+    if (a->model == NULL || a->data == NULL || a->common.output == NULL)
         return lathe_fail(err, LATHE_ERR_ARG, "--model, --data and --output are needed");
     char data[4096], eval[4096];
     lathe_longspec_params p = lathe_longspec_params_default();
@@ -241,9 +182,9 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     lathe_longspec_result r;
     lathe_status st = parse_range(a->noisy, &p.shift_min, &p.shift_max, err);
     if (!st)
-        st = token_file(a->data, a->model, a->output, "data", data, sizeof data, err);
+        st = token_file(a->data, a->model, a->common.output, "data", data, sizeof data, err);
     if (!st && a->eval)
-        st = token_file(a->eval, a->model, a->output, "eval", eval, sizeof eval, err);
+        st = token_file(a->eval, a->model, a->common.output, "eval", eval, sizeof eval, err);
     if (st)
         return st;
     p.target = a->model;
@@ -252,31 +193,15 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     p.anchors = (int32_t) a->anchors;
     p.offset_max = (int32_t) a->offset_max;
     p.no_cross = a->no_cross;
-    t.data = data;
-    t.eval_data = a->eval ? eval : NULL;
-    t.output = a->output;
-    t.name = a->name;
-    t.n_ctx = (int32_t) a->ctx;
-    t.rows = (int32_t) a->batch;
-    t.accum = (int32_t) a->accum;
     t.matrix = lathe_optim_default(a->optimizer == 0 ? LATHE_OPTIM_ADAMW : LATHE_OPTIM_MUON);
     t.other = lathe_optim_default(LATHE_OPTIM_ADAMW);
-    t.matrix.weight_decay = t.other.weight_decay = a->weight_decay;
-    t.lr = a->lr;
+    lathe_train_common_params(&a->common, cli, &t);
+    t.data = data;
+    t.eval_data = a->eval ? eval : NULL;
     t.schedule = (lathe_schedule){.kind = LATHE_SCHEDULE_COSINE,
-                                  .warmup = a->warmup >= 0 ? a->warmup : a->steps / 10,
-                                  .total = a->steps,
+                                  .warmup = a->warmup >= 0 ? a->warmup : a->common.steps / 10,
+                                  .total = a->common.steps,
                                   .min_ratio = 0.05};
-    t.clip = a->clip;
-    t.seed = (uint64_t) a->seed;
-    t.eval_every = (int32_t) a->eval_every;
-    t.save_every = (int32_t) a->save_every;
-    t.keep = (int32_t) a->keep;
-    t.max_seconds = a->max_time;
-    t.n_threads = (int32_t) a->threads;
-    t.resume = !a->fresh;
-    t.logger = cli->logger;
-    t.progress = cli->progress;
     st = lathe_longspec_train(&p, &t, &r, err);
     if (!st)
         print(a, &r, cli);
