@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { FIRST_PLAIN = 4, TOKENS_FIRST = 64, TOKENS_CARRIED = 96 };
+enum { FIRST_PLAIN = 4, TOKENS_FIRST = 64, TOKENS_MOST = 160 };
 
 /* A stalled machine must not forbid drafts for good: where none is made, no better ratio is seen either. What
  * such a round cost is in T all the same. */
@@ -45,6 +45,10 @@ static void review_ratios(lathe_gate *gate) {
     gate->middle = n % 2 ? copy[n / 2] : 0.5 * (copy[n / 2 - 1] + copy[n / 2]);
 }
 
+void lathe_gate_expect(lathe_gate *gate, double n_tokens) {
+    gate->expected = n_tokens;
+}
+
 void lathe_gate_advance(lathe_gate *gate, double seconds) {
     gate->T += seconds;
 }
@@ -63,6 +67,7 @@ void lathe_gate_answer(lathe_gate *gate, double prompt_s) {
     if (gate->n_ratio > 0)
         review_ratios(gate);
     gate->prompt_s = prompt_s;
+    gate->expected = 0.0;
     gate->T = gate->P = 0.0;
     gate->n_since = 0;
     gate->since_tokens = 0.0;
@@ -90,7 +95,7 @@ double lathe_gate_price(const lathe_gate *gate) {
 }
 
 double lathe_gate_room(const lathe_gate *gate) {
-    const double first = TOKENS_FIRST + fmin(gate->carry, TOKENS_CARRIED);
+    const double first = fmin(TOKENS_MOST, fmax(TOKENS_FIRST + gate->carry, gate->expected));
     return gate->share * (fmax(gate->P, first * lathe_gate_price(gate)) + gate->prompt_s);
 }
 

@@ -131,6 +131,12 @@ static void test_carry(void **state) {
         if (!(x[50] < 2.0) || !(x[99] < 3.5))
             fail_msg("drift %d: median %.2f, worst %.2f", drift, x[50], x[99]);
     }
+    g.carry = 0.0; /* nothing carried, but a long answer asked for */
+    lathe_gate_expect(&g, 300);
+    check_near(lathe_gate_room(&g), .02 * 160 * lathe_gate_price(&g), 1e-9);
+    lathe_gate_expect(&g, 20);
+    check_near(lathe_gate_room(&g), .02 * 64 * lathe_gate_price(&g), 1e-9);
+    g.carry = 1e9;
     assert_true(excess_after(g, 1, 0, 0.0, 64) > 3.0); /* what it costs: a short answer can lose more */
     lathe_gate_plain(&g, 3.0, 1.0);                    /* an answer that lost */
     g.carry = 1.0;

@@ -447,6 +447,42 @@ static void auto_with_long_drafts_leaves_the_text_as_it_is(void **state) {
     same_as_plain(&p, 1, 20);
 }
 
+/* A small model behind a short text: a sparse step costs nearly a whole one, so that by the controller's
+ * model drafts lose. It declines, also without the gate; where it is told that a sparse step costs nothing,
+ * it drafts. */
+static void auto_declines_long_drafts_that_lose(void **state) {
+    (void) state;
+    for (int cheap = 0; cheap < 2; cheap++) {
+        lathe_session *s = session_of(0, false);
+        lathe_spec_params p = spec_of("std", 0);
+        lathe_session_spec_stats stats;
+        p.controller = "hazard";
+        p.gate = 0;
+        check_ok(lathe_session_spec(s, &p, &err), err);
+        lathe_spec *inside = s->step.state;
+        inside->priced = true; /* costs as given here */
+        for (int32_t i = 0; i < 3; i++)
+            inside->cost.measured.cost.ratio[i] = inside->cost.model.ratio[i] = 1.0 + 0.05 * i;
+        inside->source[0].step = cheap ? 0.01 : 0.95;
+        for (int32_t i = 0; i < LATHE_SOURCE_BINS;
+             i++) { /* random weights prefer no token, and are right all the same */
+            inside->source[0].reached[i] = 50.0;
+            inside->source[0].right[i] = 40.0;
+        }
+        lathe_spec_reprice(inside);
+        check_ok(lathe_session_generate_ids(s, text, N, NULL, NULL, &err), err);
+        assert_true(lathe_session_spec_stats_of(s, &stats));
+        const int64_t drafted = stats.rounds - stats.arms[0].rounds;
+        print_message("a sparse step of %.2f: %d of %d rounds drafted\n", cheap ? 0.01 : 0.95, (int) drafted,
+                      (int) stats.rounds);
+        if (cheap)
+            assert_true(drafted > stats.rounds / 2);
+        else
+            assert_true(drafted <= stats.rounds / 5);
+        lathe_session_free(s);
+    }
+}
+
 static void measurements_agree_with_plain_decoding_and_leave_the_context(void **state) {
     (void) state;
     lathe_context_params cp = lathe_context_params_default();
@@ -512,6 +548,7 @@ int main(void) {
         cmocka_unit_test(long_drafts_leave_the_law_alone),
         cmocka_unit_test(coupled_texts_do_not_depend_on_long_drafts),
         cmocka_unit_test(auto_with_long_drafts_leaves_the_text_as_it_is),
+        cmocka_unit_test(auto_declines_long_drafts_that_lose),
         cmocka_unit_test(measurements_agree_with_plain_decoding_and_leave_the_context),
         cmocka_unit_test(wrong_settings_are_refused),
     };
