@@ -1,11 +1,12 @@
 /* verb_spec_convert.c - `lathe spec convert`: a published LongSpec draft to GGUF. */
 #include "base/text.h"
 #include "cli/cli.h"
+#include "cli/shared_options.h"
 #include "lathe/decode.h"
 
 typedef struct convert_args {
-    bool unused;
-    const char *safetensors, *model, *output;
+    lathe_shared_args shared; /* -m, -o */
+    const char *safetensors;
     int64_t window;
 } convert_args;
 
@@ -17,14 +18,6 @@ static const lathe_option options[] = {
      .kind = LATHE_OPTION_FILE,
      .offset = AT(safetensors),
      .help = "the published draft: a .safetensors file, or a folder of them"},
-    {.name = "model",
-     .short_name = "m",
-     .group = "convert",
-     .arg = "FILE",
-     .kind = LATHE_OPTION_FILE,
-     .offset = AT(model),
-     .env = "LATHE_MODEL",
-     .help = "the target it was trained for"},
     {.name = "window",
      .group = "convert",
      .arg = "N",
@@ -34,16 +27,10 @@ static const lathe_option options[] = {
      .max = 4096,
      .default_text = "512",
      .help = "own keys that a query sees besides its own"},
-    {.name = "output",
-     .short_name = "o",
-     .group = "convert",
-     .arg = "FILE",
-     .kind = LATHE_OPTION_FILE,
-     .offset = AT(output),
-     .help = "the GGUF file to write"},
 };
-static const lathe_option *const tables[] = {options};
-static const size_t n_options[] = {LATHE_LEN(options)};
+enum { MODEL_ALONE = 1 }; /* -m, the first of the shared model options: nothing is computed on a device */
+static const lathe_option *const tables[] = {options, lathe_options_model, lathe_options_output};
+static const size_t n_options[] = {LATHE_LEN(options), MODEL_ALONE, LATHE_N_OPTIONS_OUTPUT};
 
 static void defaults(void *arguments) {
     ((convert_args *) arguments)->window = 512;
@@ -55,10 +42,10 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     if (cli->n_positional)
         return lathe_fail(err, LATHE_ERR_ARG, "unexpected argument '%s'; want options only",
                           cli->positional[0]);
-    if (!a->safetensors || !a->model || !a->output)
+    if (!a->safetensors || !a->shared.model || !a->shared.output)
         return lathe_fail(err, LATHE_ERR_ARG, "--safetensors, --model and --output are needed");
-    const lathe_status st =
-        lathe_spec_convert_longspec(a->safetensors, a->model, (int32_t) a->window, a->output, &n_params, err);
+    const lathe_status st = lathe_spec_convert_longspec(a->safetensors, a->shared.model, (int32_t) a->window,
+                                                        a->shared.output, &n_params, err);
     if (st)
         return st;
     if (cli->json) {
@@ -67,7 +54,8 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     }
     char count[32];
     lathe_format_count(n_params, count, sizeof count);
-    fprintf(cli->out, "%s: a LongSpec draft of %s parameters for %s\n", a->output, count, a->model);
+    fprintf(cli->out, "%s: a LongSpec draft of %s parameters for %s\n", a->shared.output, count,
+            a->shared.model);
     return LATHE_OK;
 }
 

@@ -4,11 +4,12 @@
 #include "base/machine.h"
 #include "base/text.h"
 #include "cli/cli.h"
+#include "cli/shared_options.h"
 #include "lathe/model.h"
 
 typedef struct synth_args {
-    bool unused;
-    const char *arch, *shape, *type, *output, *like, *draft, *draft_output;
+    lathe_shared_args shared; /* -o */
+    const char *arch, *shape, *type, *like, *draft, *draft_output;
     int64_t seed, n_threads;
 } synth_args;
 
@@ -74,16 +75,9 @@ static const lathe_option options[] = {
      .env = "LATHE_THREADS",
      .default_text = "the cores there are",
      .help = "threads; the file does not depend on them"},
-    {.name = "output",
-     .short_name = "o",
-     .group = "output",
-     .arg = "FILE",
-     .kind = LATHE_OPTION_FILE,
-     .offset = AT(output),
-     .help = "the GGUF file to write"},
 };
-static const lathe_option *const tables[] = {options};
-static const size_t n_options[] = {LATHE_LEN(options)};
+static const lathe_option *const tables[] = {options, lathe_options_output};
+static const size_t n_options[] = {LATHE_LEN(options), LATHE_N_OPTIONS_OUTPUT};
 
 static void defaults(void *arguments) {
     synth_args *args = arguments;
@@ -94,7 +88,7 @@ static void defaults(void *arguments) {
 
 static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err) {
     const synth_args *args = arguments;
-    if (!args->output)
+    if (!args->shared.output)
         return lathe_fail(err, LATHE_ERR_ARG, "no output file; want -o FILE.gguf");
     if (cli->n_positional)
         return lathe_fail(err, LATHE_ERR_ARG, "'%.80s' is no option; want -o FILE.gguf", cli->positional[0]);
@@ -113,7 +107,7 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     params.n_threads = (int32_t) args->n_threads;
     params.progress = cli->progress;
     const double start = lathe_now();
-    const lathe_status st = lathe_model_synth(args->output, &params, &result, err);
+    const lathe_status st = lathe_model_synth(args->shared.output, &params, &result, err);
     if (st)
         return st;
     const double elapsed = lathe_now() - start;
@@ -128,10 +122,10 @@ static lathe_status run(const void *arguments, lathe_cli *cli, lathe_error *err)
     lathe_format_bytes(result.bytes, bytes, sizeof bytes);
     lathe_format_count(result.n_params, count, sizeof count);
     if (args->like)
-        fprintf(cli->out, "%s: %s widened to %s, %s parameters in %s, %s (%.1f s)\n", args->output,
+        fprintf(cli->out, "%s: %s widened to %s, %s parameters in %s, %s (%.1f s)\n", args->shared.output,
                 args->like, args->shape, count, args->type, bytes, elapsed);
     else
-        fprintf(cli->out, "%s: %s %s, %s parameters in %s, %s, seed %lld (%.1f s)\n", args->output,
+        fprintf(cli->out, "%s: %s %s, %s parameters in %s, %s, seed %lld (%.1f s)\n", args->shared.output,
                 args->arch, args->shape, count, args->type, bytes, (long long) args->seed, elapsed);
     return LATHE_OK;
 }
@@ -143,7 +137,7 @@ const lathe_verb lathe_verb_synth = {
     .usage = "lathe synth --arch NAME --shape SHAPE --type TYPE --seed N -o FILE.gguf",
     .examples = "lathe synth --arch gemma2 --shape 10M --type q4_K -o gemma2.gguf",
     .schema = "lathe.synth/1",
-    .options = {tables, n_options, 1},
+    .options = {tables, n_options, LATHE_LEN(tables)},
     .args_size = sizeof(synth_args),
     .defaults = defaults,
     .run = run,
