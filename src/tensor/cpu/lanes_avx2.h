@@ -1,7 +1,7 @@
 /* lanes_avx2.h - what attention needs besides simd_avx2.h (lanes_scalar.h says what each does). */
 #include <math.h>
 
-enum { SCORE_TILE = 6, SCORE_LANES = 1, VALUE_TILE = 6, VALUE_LANES = 1 };
+enum { SCORE_ROWS = 3, SCORE_PAIRS = 1, SCORE_TILE = 3, SCORE_LANES = 1, VALUE_TILE = 6, VALUE_LANES = 1 };
 
 static inline vf vf_bytes(const uint8_t *p) {
     return (vf){_mm256_castsi256_ps(load256(p)), _mm256_castsi256_ps(load256(p + 32))};
@@ -51,37 +51,6 @@ static inline __m256 bf16_256(const uint8_t *p) {
 static inline vf vf_bf16(const uint8_t *p) {
     return (vf){bf16_256(p), bf16_256(p + 16)};
 }
-/* An exponent of 5 bits is moved to where one of 8 is, and 2^112 sets its offset right; smallest halves too.
- */
-static inline __m256 moved_f16(__m256i half_in_high) {
-    __m256i x = _mm256_and_si256(_mm256_srai_epi32(half_in_high, 3), _mm256_set1_epi32((int) 0x8fffe000));
-    return _mm256_mul_ps(_mm256_castsi256_ps(x), _mm256_set1_ps(0x1p112f));
-}
-static inline __m256i low_to_high(__m256 x) {
-    return _mm256_slli_epi32(_mm256_castps_si256(x), 16);
-}
-static inline vf vf_low_f16(vf x) {
-    return (vf){moved_f16(low_to_high(x.a)), moved_f16(low_to_high(x.b))};
-}
-static inline vf vf_high_f16(vf x) {
-    return (vf){moved_f16(_mm256_castps_si256(x.a)), moved_f16(_mm256_castps_si256(x.b))};
-}
-static inline vf vf_low_bf16(vf x) {
-    return (vf){_mm256_castsi256_ps(low_to_high(x.a)), _mm256_castsi256_ps(low_to_high(x.b))};
-}
-static inline vf vf_high_bf16(vf x) {
-    __m256 m = _mm256_castsi256_ps(_mm256_set1_epi32((int) 0xffff0000));
-    return (vf){_mm256_and_ps(x.a, m), _mm256_and_ps(x.b, m)};
-}
-static inline vi vi_guard_f16(vi guard, vf x) {
-    __m256i m = _mm256_set1_epi16(0x7fff);
-    return (vi){_mm256_max_epi16(guard.a, _mm256_and_si256(_mm256_castps_si256(x.a), m)),
-                _mm256_max_epi16(guard.b, _mm256_and_si256(_mm256_castps_si256(x.b), m))};
-}
-static inline bool vi_caught_f16(vi guard) {
-    __m256i top = _mm256_cmpgt_epi16(_mm256_max_epi16(guard.a, guard.b), _mm256_set1_epi16(0x7bff));
-    return _mm256_movemask_epi8(top) != 0;
-}
 static inline float half_of(const uint8_t *p) {
     uint16_t h;
     memcpy(&h, p, sizeof h);
@@ -92,6 +61,24 @@ static inline vi vi_nibbles(const uint8_t *p, bool high) {
     __m256i m = _mm256_set1_epi32(15);
     return high ? (vi){_mm256_srli_epi32(x.a, 4), _mm256_srli_epi32(x.b, 4)}
                 : (vi){_mm256_and_si256(x.a, m), _mm256_and_si256(x.b, m)};
+}
+typedef __m256 vf_two; /* the groups' sum of a and of b */
+static inline vf_two vf_fold_two(vf a, vf b) {
+    __m256 x = _mm256_add_ps(a.a, a.b), y = _mm256_add_ps(b.a, b.b);
+    return _mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
+}
+static inline vf vf_fold_four(vf_two ab, vf_two cd) {
+    return (vf){ab, cd};
+}
+static inline __m256 fold_quads_256(__m256 a, __m256 b, __m256 c, __m256 d) {
+    __m256 x = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)),
+           y = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    __m256d u = _mm256_castps_pd(x), v = _mm256_castps_pd(y);
+    return _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(u, v)),
+                         _mm256_castpd_ps(_mm256_unpackhi_pd(u, v)));
+}
+static inline vf vf_fold_quads(vf a, vf b, vf c, vf d) {
+    return (vf){fold_quads_256(a.a, b.a, c.a, d.a), fold_quads_256(a.b, b.b, c.b, d.b)};
 }
 static inline void transpose8(const __m256 *r, __m256 *out) {
     __m256 t[8], u[8];

@@ -1,7 +1,7 @@
 /* lanes_avx512.h - what attention needs besides simd_avx512.h (lanes_scalar.h says what each does). */
 #include <math.h>
 
-enum { SCORE_TILE = 6, SCORE_LANES = 4, VALUE_TILE = 6, VALUE_LANES = 4 };
+enum { SCORE_ROWS = 6, SCORE_PAIRS = 2, SCORE_TILE = 4, SCORE_LANES = 2, VALUE_TILE = 6, VALUE_LANES = 4 };
 
 static inline vf vf_bytes(const uint8_t *p) {
     return _mm512_loadu_ps(p);
@@ -43,30 +43,6 @@ static inline vf vf_bf16(const uint8_t *p) {
     return _mm512_castsi512_ps(
         _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *) (const void *) p)), 16));
 }
-/* An exponent of 5 bits is moved to where one of 8 is, and 2^112 sets its offset right; smallest halves too.
- */
-static inline vf moved_f16(__m512i half_in_high) {
-    __m512i x = _mm512_and_si512(_mm512_srai_epi32(half_in_high, 3), _mm512_set1_epi32((int) 0x8fffe000));
-    return _mm512_mul_ps(_mm512_castsi512_ps(x), _mm512_set1_ps(0x1p112f));
-}
-static inline vf vf_low_f16(vf x) {
-    return moved_f16(_mm512_slli_epi32(_mm512_castps_si512(x), 16));
-}
-static inline vf vf_high_f16(vf x) {
-    return moved_f16(_mm512_castps_si512(x));
-}
-static inline vf vf_low_bf16(vf x) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 16));
-}
-static inline vf vf_high_bf16(vf x) {
-    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32((int) 0xffff0000)));
-}
-static inline vi vi_guard_f16(vi guard, vf x) {
-    return _mm512_max_epu16(guard, _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi16(0x7fff)));
-}
-static inline bool vi_caught_f16(vi guard) {
-    return _mm512_cmpge_epu16_mask(guard, _mm512_set1_epi16(0x7c00)) != 0;
-}
 static inline float half_of(const uint8_t *p) {
     uint16_t h;
     memcpy(&h, p, sizeof h);
@@ -75,6 +51,20 @@ static inline float half_of(const uint8_t *p) {
 static inline vi vi_nibbles(const uint8_t *p, bool high) {
     vi x = vi_u8(p);
     return high ? _mm512_srli_epi32(x, 4) : _mm512_and_si512(x, _mm512_set1_epi32(15));
+}
+typedef __m512 vf_two; /* groups 0 + 2 and 1 + 3 of a, the same of b */
+static inline vf_two vf_fold_two(vf a, vf b) {
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+}
+static inline vf vf_fold_four(vf_two ab, vf_two cd) {
+    return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+}
+static inline vf vf_fold_quads(vf a, vf b, vf c, vf d) {
+    vf x = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)),
+       y = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    __m512d u = _mm512_castps_pd(x), v = _mm512_castps_pd(y);
+    return _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(u, v)),
+                         _mm512_castpd_ps(_mm512_unpackhi_pd(u, v)));
 }
 static inline void vf_transpose(vf r[16]) {
     vf t[16];

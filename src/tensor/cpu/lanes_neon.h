@@ -1,5 +1,5 @@
 /* lanes_neon.h - what attention needs besides simd_neon.h (lanes_scalar.h says what each does). */
-enum { SCORE_TILE = 5, SCORE_LANES = 1, VALUE_TILE = 5, VALUE_LANES = 1 };
+enum { SCORE_ROWS = 3, SCORE_PAIRS = 1, SCORE_TILE = 3, SCORE_LANES = 1, VALUE_TILE = 5, VALUE_LANES = 1 };
 
 static inline vf vf_bytes(const uint8_t *p) {
     vf r;
@@ -48,31 +48,6 @@ static inline vf vf_bf16(const uint8_t *p) {
     }
     return r;
 }
-static inline vf vf_low_f16(vf x) {
-    EACH4 x.v[i] = vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32(vreinterpretq_u32_f32(x.v[i]))));
-    return x;
-}
-static inline vf vf_high_f16(vf x) {
-    EACH4 x.v[i] = vcvt_f32_f16(vreinterpret_f16_u16(vshrn_n_u32(vreinterpretq_u32_f32(x.v[i]), 16)));
-    return x;
-}
-static inline vf vf_low_bf16(vf x) {
-    EACH4 x.v[i] = vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(x.v[i]), 16));
-    return x;
-}
-static inline vf vf_high_bf16(vf x) {
-    EACH4 x.v[i] = vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x.v[i]), vdupq_n_u32(0xffff0000u)));
-    return x;
-}
-/* Conversions of this set take infinite halves and NaN as they are: nothing is to be caught. */
-static inline vi vi_guard_f16(vi guard, vf x) {
-    (void) x;
-    return guard;
-}
-static inline bool vi_caught_f16(vi guard) {
-    (void) guard;
-    return false;
-}
 static inline float half_of(const uint8_t *p) {
     float16_t h;
     memcpy(&h, p, sizeof h);
@@ -81,6 +56,25 @@ static inline float half_of(const uint8_t *p) {
 static inline vi vi_nibbles(const uint8_t *p, bool high) {
     uint8x16_t x = vld1q_u8(p);
     return widened_u8(high ? vshrq_n_u8(x, 4) : vandq_u8(x, vdupq_n_u8(15)));
+}
+typedef struct {
+    float32x4_t v[2];
+} vf_two; /* the groups' sum of a and of b */
+static inline vf_two vf_fold_two(vf a, vf b) {
+    return (vf_two){{vaddq_f32(vaddq_f32(a.v[0], a.v[2]), vaddq_f32(a.v[1], a.v[3])),
+                     vaddq_f32(vaddq_f32(b.v[0], b.v[2]), vaddq_f32(b.v[1], b.v[3]))}};
+}
+static inline vf vf_fold_four(vf_two ab, vf_two cd) {
+    return (vf){{ab.v[0], ab.v[1], cd.v[0], cd.v[1]}};
+}
+static inline vf vf_fold_quads(vf a, vf b, vf c, vf d) {
+    EACH4 {
+        float32x4_t x = vaddq_f32(vzip1q_f32(a.v[i], b.v[i]), vzip2q_f32(a.v[i], b.v[i])),
+                    y = vaddq_f32(vzip1q_f32(c.v[i], d.v[i]), vzip2q_f32(c.v[i], d.v[i]));
+        float64x2_t u = vreinterpretq_f64_f32(x), v = vreinterpretq_f64_f32(y);
+        a.v[i] = vaddq_f32(vreinterpretq_f32_f64(vzip1q_f64(u, v)), vreinterpretq_f32_f64(vzip2q_f64(u, v)));
+    }
+    return a;
 }
 static inline void vf_transpose(vf r[16]) {
     for (int i = 0; i < 16; i += 4)

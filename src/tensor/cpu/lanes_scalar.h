@@ -1,5 +1,5 @@
 /* lanes_scalar.h - what attention needs besides simd_scalar.h, in plain C. */
-enum { SCORE_TILE = 4, SCORE_LANES = 1, VALUE_TILE = 4, VALUE_LANES = 2 };
+enum { SCORE_ROWS = 3, SCORE_PAIRS = 1, SCORE_TILE = 2, SCORE_LANES = 1, VALUE_TILE = 4, VALUE_LANES = 2 };
 
 /* 64 bytes as they lie. */
 static inline vf vf_bytes(const uint8_t *p) {
@@ -61,57 +61,6 @@ static inline vf vf_bf16(const uint8_t *p) {
     }
     return r;
 }
-/* Halves and brain floats come in pairs, one pair a lane: the low and the high one of each. f16 must not be
- * infinite or NaN. */
-static inline vf vf_low_f16(vf x) {
-    EACH16 {
-        uint32_t u;
-        memcpy(&u, &x.v[l], sizeof u);
-        x.v[l] = lathe_half_to_float((uint16_t) u);
-    }
-    return x;
-}
-static inline vf vf_high_f16(vf x) {
-    EACH16 {
-        uint32_t u;
-        memcpy(&u, &x.v[l], sizeof u);
-        x.v[l] = lathe_half_to_float((uint16_t) (u >> 16));
-    }
-    return x;
-}
-static inline vf vf_low_bf16(vf x) {
-    EACH16 {
-        uint32_t u;
-        memcpy(&u, &x.v[l], sizeof u);
-        u <<= 16;
-        memcpy(&x.v[l], &u, sizeof u);
-    }
-    return x;
-}
-static inline vf vf_high_bf16(vf x) {
-    EACH16 {
-        uint32_t u;
-        memcpy(&u, &x.v[l], sizeof u);
-        u &= 0xffff0000u;
-        memcpy(&x.v[l], &u, sizeof u);
-    }
-    return x;
-}
-/* Whether any of the halves that went into a guard is infinite or NaN. */
-static inline vi vi_guard_f16(vi guard, vf x) {
-    EACH16 {
-        uint32_t u;
-        memcpy(&u, &x.v[l], sizeof u);
-        if ((u & 0x7c00u) == 0x7c00u || (u & 0x7c000000u) == 0x7c000000u)
-            guard.v[l] = 1;
-    }
-    return guard;
-}
-static inline bool vi_caught_f16(vi guard) {
-    int32_t any = 0;
-    EACH16 any |= guard.v[l];
-    return any != 0;
-}
 static inline float half_of(const uint8_t *p) {
     return lathe_half_to_float((uint16_t) (p[0] | p[1] << 8));
 }
@@ -119,6 +68,35 @@ static inline float half_of(const uint8_t *p) {
 static inline vi vi_nibbles(const uint8_t *p, bool high) {
     vi r;
     EACH16 r.v[l] = high ? p[l] >> 4 : p[l] & 15;
+    return r;
+}
+/* Sums over the lanes of 16 vectors, each in the order of vf_sum. First over groups of four lanes,
+ * (0 + 2) + (1 + 3), of two vectors and of four: a's sum in the first group, b's in the second and so on.
+ * Then, of four such results, within the groups: lane 4 i + j is the whole sum of vector i of result j. */
+typedef struct vf_two {
+    float v[8];
+} vf_two;
+static inline vf_two vf_fold_two(vf a, vf b) {
+    vf_two r;
+    for (int l = 0; l < 4; l++) {
+        r.v[l] = (a.v[l] + a.v[l + 8]) + (a.v[l + 4] + a.v[l + 12]);
+        r.v[l + 4] = (b.v[l] + b.v[l + 8]) + (b.v[l + 4] + b.v[l + 12]);
+    }
+    return r;
+}
+static inline vf vf_fold_four(vf_two ab, vf_two cd) {
+    vf r;
+    memcpy(r.v, ab.v, sizeof ab.v);
+    memcpy(r.v + 8, cd.v, sizeof cd.v);
+    return r;
+}
+static inline vf vf_fold_quads(vf a, vf b, vf c, vf d) {
+    const vf *in[4] = {&a, &b, &c, &d};
+    vf r;
+    EACH16 {
+        const float *x = in[l % 4]->v + l / 4 * 4;
+        r.v[l] = (x[0] + x[2]) + (x[1] + x[3]);
+    }
     return r;
 }
 static inline void vf_transpose(vf r[16]) {
