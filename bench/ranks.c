@@ -11,7 +11,7 @@ int main(int argc, char **argv) {
     bool root = true;
     const lathe_chow_liu_params params = {.seed = 1, .n_threads = argc > 2 ? atoi(argv[2]) : 1};
     const lathe_status st =
-        argc < 2 ? LATHE_ERR_ARG : lathe_chow_liu_ranks(argv[1], &params, &root, &tree, &info, &err);
+        argc < 2 ? LATHE_ERR_ARG : lathe_chow_liu_ranks(argv[1], NULL, &params, &root, &tree, &info, &err);
     if (st && root)
         fprintf(stderr, "ranks: %s\n", err.text);
     for (int e = 0; !st && root && e < tree.n_edges; e++)

@@ -170,13 +170,14 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_chow_liu(const lathe_table *table,
                                                       const lathe_chow_liu_params *params, lathe_tree *tree,
                                                       lathe_chow_liu_info *info, lathe_error *err);
 
-/** The same tree by all MPI ranks together, which call this with the same arguments: each holds three shares
- * of the packed columns, so that more columns fit than one machine holds. Two-state columns without gaps,
- * mutual information, no pruning and no bootstrap. NPY files of whole numbers are read share by share, others
- * whole by every rank. Only on rank 0 (*root) the tree has nodes. Starts MPI if need be; lathe_ranks_end ends
- * it. A rank that fails fails all, with one message. LATHE_ERR_UNSUPPORTED where the library was built
- * without MPI. */
-LATHE_API LATHE_NODISCARD lathe_status lathe_chow_liu_ranks(const char *path,
+/** The same tree by all MPI ranks together, which call this with the same arguments. Two-state columns
+ * without gaps, with plain mutual information, no pruning, bootstrap or lists: each rank holds three shares
+ * of the packed columns, so that more columns fit than one machine holds; NPY files of whole numbers are read
+ * share by share. All else: every rank reads the whole table (how: as for lathe_table_read, NULL: its
+ * defaults) and does its part of the pairs. Only on rank 0 (*root) the tree has nodes. Starts MPI if need be;
+ * lathe_ranks_end ends it. A rank that fails fails all, with one message. LATHE_ERR_UNSUPPORTED where the
+ * library was built without MPI. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_chow_liu_ranks(const char *path, const lathe_table_params *how,
                                                             const lathe_chow_liu_params *params, bool *root,
                                                             lathe_tree *tree, lathe_chow_liu_info *info,
                                                             lathe_error *err);

@@ -316,14 +316,18 @@ static void chow_liu_json(lathe_cli *cli, int32_t p, int64_t n, const lathe_chow
     json_object_set_new(cli->result, "seconds", lathe_json_real(info->seconds));
 }
 
+static lathe_table_params table_params(const tree_args *a) {
+    return (lathe_table_params){.max_states = (int32_t) a->max_states,
+                                .bins = (int32_t) a->bins,
+                                .ignore = a->ignore,
+                                .kind = a->weight == LATHE_WEIGHT_GAUSS                 ? 2
+                                        : a->weight == LATHE_WEIGHT_AUTO || a->bins > 1 ? 0
+                                                                                        : 1};
+}
+
 static lathe_status learn_chow_liu(const tree_args *a, lathe_cli *cli, lathe_tree *tree, lathe_error *err) {
     lathe_table table;
-    const lathe_table_params how = {.max_states = (int32_t) a->max_states,
-                                    .bins = (int32_t) a->bins,
-                                    .ignore = a->ignore,
-                                    .kind = a->weight == LATHE_WEIGHT_GAUSS                 ? 2
-                                            : a->weight == LATHE_WEIGHT_AUTO || a->bins > 1 ? 0
-                                                                                            : 1};
+    const lathe_table_params how = table_params(a);
     lathe_status st = lathe_table_read(cli->positional[0], &how, &table, err);
     if (st)
         return st;
@@ -420,16 +424,20 @@ static lathe_status learn_with_ranks(const tree_args *a, lathe_cli *cli, int32_t
                           "--mpi: for --algo chow-liu, without a model, --whitelist and --blacklist");
     const lathe_chow_liu_params params = {.weight = (lathe_weight) a->weight,
                                           .prune = (lathe_prune) a->prune,
+                                          .p_value = a->p_value,
+                                          .beta = a->beta,
                                           .smoothing = a->smoothing,
                                           .bias = a->bias,
                                           .ties_by_index = a->ties == 1,
                                           .n_bootstrap = (int32_t) a->bootstrap,
+                                          .min_pairs = a->min_pairs,
                                           .seed = (uint64_t) a->seed,
                                           .n_threads = a->n_threads > 0 ? (int) a->n_threads : 1};
+    const lathe_table_params how = table_params(a);
     lathe_tree tree;
     lathe_chow_liu_info info;
     bool root = true;
-    lathe_status st = lathe_chow_liu_ranks(cli->positional[0], &params, &root, &tree, &info, err);
+    lathe_status st = lathe_chow_liu_ranks(cli->positional[0], &how, &params, &root, &tree, &info, err);
     if (!st && root && cli->json)
         chow_liu_json(cli, tree.n_nodes, info.min_n, &info);
     if (!st && root)

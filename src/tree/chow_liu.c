@@ -258,10 +258,33 @@ static int by_pair(const void *a, const void *b) {
     return x->u != y->u ? (x->u > y->u) - (x->u < y->u) : (x->v > y->v) - (x->v < y->v);
 }
 
+/* Where several processes learn, they go on or fail together. */
+static lathe_status agreed(const lathe_chow_liu_share *share, lathe_status st, lathe_error *err) {
+    return share != NULL ? share->agree(share->user, st, err) : st;
+}
+
+/* All tiles, or every n_ranks-th; with a look at the clock now and then. */
+static lathe_status do_tiles(learner *l, const lathe_chow_liu_share *share, lathe_pool *pool,
+                             const lathe_progress *progress, lathe_error *err) {
+    const int64_t n_all = (int64_t) l->n_blocks * (l->n_blocks + 1) / 2;
+    const int64_t first = share != NULL ? share->rank : 0, step = share != NULL ? share->n_ranks : 1;
+    const int64_t n_tiles = n_all > first ? (n_all - first + step - 1) / step : 0;
+    lathe_status st = LATHE_OK;
+    l->tile_step = step;
+    for (int64_t tile = 0; tile < n_tiles && !st; tile += BATCH) {
+        l->first_tile = first + tile * step;
+        lathe_parallel_for(pool, n_tiles - tile < BATCH ? n_tiles - tile : BATCH, 1, lathe_chow_liu_tiles, l);
+        if (n_tiles > BATCH && progress != NULL)
+            st = lathe_progress_step(progress, "pairs", (double) (tile + BATCH), (double) n_tiles, err);
+    }
+    return st;
+}
+
 /* Learns once: pairs in (u, v) order in *out, [p - 1] room. */
-static lathe_status learn(const lathe_table *table, const lathe_chow_liu_params *params, uint32_t trial,
-                          lathe_pool *pool, lathe_pair *out, int32_t *n_out, double *information,
-                          lathe_chow_liu_info *info, lathe_error *err) {
+static lathe_status learn(const lathe_table *table, const lathe_chow_liu_params *params,
+                          const lathe_chow_liu_share *share, uint32_t trial, lathe_pool *pool,
+                          lathe_pair *out, int32_t *n_out, double *information, lathe_chow_liu_info *info,
+                          lathe_error *err) {
     learner l = {.table = table,
                  .params = params,
                  .order = {params->seed, trial, params->ties_by_index},
@@ -270,35 +293,27 @@ static lathe_status learn(const lathe_table *table, const lathe_chow_liu_params 
                  .n = table->n_rows,
                  .n_workers = lathe_pool_size(pool)};
     lathe_status st = prepare(&l, pool, err);
-    if (st) {
-        release(&l);
-        return st;
-    }
-    bool done;
-    st = lathe_chow_liu_by_floor(&l, pool, &done, err);
-    if (st) {
-        release(&l);
-        return st;
-    }
-    const int64_t n_tiles = done ? 0 : (int64_t) l.n_blocks * (l.n_blocks + 1) / 2;
-    for (int64_t tile = 0; tile < n_tiles && !st; tile += BATCH) { /* a look at the clock now and then */
-        l.first_tile = tile;
-        lathe_parallel_for(pool, n_tiles - tile < BATCH ? n_tiles - tile : BATCH, 1, lathe_chow_liu_tiles,
-                           &l);
-        if (n_tiles > BATCH && trial == 0)
-            st = lathe_progress_step(params->progress, "pairs", (double) (tile + BATCH), (double) n_tiles,
-                                     err);
-    }
-    if (st) {
-        release(&l);
-        return st;
-    }
+    st = agreed(share, st, err);
+    bool done = false;
+    if (!st && share == NULL)
+        st = lathe_chow_liu_by_floor(&l, pool, &done, err);
+    if (!st && !done)
+        st = do_tiles(&l, share, pool, trial == 0 ? params->progress : NULL, err);
     worker *w = &l.workers[0];
-    for (int k = 1; k < l.n_workers; k++)
+    for (int k = 1; k < l.n_workers && !st; k++)
         for (int64_t e = 0; e < l.workers[k].n_list; e++)
             lathe_chow_liu_push(&l, w, l.workers[k].list[e].u, l.workers[k].list[e].v,
                                 l.workers[k].list[e].w);
-    lathe_chow_liu_thin(&l, w);
+    if (!st)
+        lathe_chow_liu_thin(&l, w);
+    st = agreed(share, st, err);
+    if (!st && share != NULL)
+        st = share->merge(share->user, &l, err);
+    *n_out = 0;
+    if (st || (share != NULL && share->rank > 0)) {
+        release(&l);
+        return st;
+    }
     int32_t n_kept = 0;
     double sum = 0, parameters = 0;
     for (int32_t k = 0; k < params->n_whitelist; k++) { /* first, so that cycles among them show */
@@ -402,6 +417,12 @@ static lathe_status score_seen_cells(const lathe_table *table, double smoothing,
 
 lathe_status lathe_chow_liu(const lathe_table *table, const lathe_chow_liu_params *params, lathe_tree *tree,
                             lathe_chow_liu_info *info, lathe_error *err) {
+    return lathe_chow_liu_shared(table, params, NULL, tree, info, err);
+}
+
+lathe_status lathe_chow_liu_shared(const lathe_table *table, const lathe_chow_liu_params *params,
+                                   const lathe_chow_liu_share *share, lathe_tree *tree,
+                                   lathe_chow_liu_info *info, lathe_error *err) {
     static const lathe_chow_liu_params defaults = {0};
     if (params == NULL)
         params = &defaults;
@@ -438,14 +459,16 @@ lathe_status lathe_chow_liu(const lathe_table *table, const lathe_chow_liu_param
         st = no_memory(err, "the tree");
     if (!st && params->n_threads > 1)
         st = lathe_pool_new(params->n_threads, &pool, err);
+    st = agreed(share, st, err);
     if (!st)
-        st = learn(table, params, 0, pool, pairs, &n_pairs, information, &got, err);
+        st = learn(table, params, share, 0, pool, pairs, &n_pairs, information, &got, err);
     for (int32_t b = 1; b <= params->n_bootstrap && !st; b++) {
         lathe_table sample = {0};
         int32_t n_again = 0;
         st = lathe_table_resample(table, params->seed, (uint32_t) b, &sample, err);
+        st = agreed(share, st, err);
         if (!st)
-            st = learn(&sample, params, (uint32_t) b, pool, again, &n_again, NULL, NULL, err);
+            st = learn(&sample, params, share, (uint32_t) b, pool, again, &n_again, NULL, NULL, err);
         lathe_resample_free(&sample);
         for (int32_t e = 0, f = 0; !st && e < n_pairs; e++) { /* both in (u, v) order */
             while (f < n_again && by_pair(&again[f], &pairs[e]) < 0)
@@ -454,17 +477,19 @@ lathe_status lathe_chow_liu(const lathe_table *table, const lathe_chow_liu_param
         }
         if (!st)
             st = lathe_progress_step(params->progress, "bootstrap", b, params->n_bootstrap, err);
+        st = agreed(share, st, err);
     }
     for (int32_t i = 0; !st && i < p; i++)
         names[i] = table->columns[i].name;
-    if (!st)
+    const bool mine = share == NULL || share->rank == 0;
+    if (!st && mine)
         st = lathe_tree_new(p, p, names, tree, err);
     for (int32_t e = 0; e < n_pairs && !st; e++) {
         lathe_tree_add(tree, pairs[e].u, pairs[e].v, pairs[e].w > 0 ? pairs[e].w : 0, NAN);
         if (params->n_bootstrap > 0)
             tree->edges[e].support = (double) hits[e] / params->n_bootstrap;
     }
-    if (!st && isnan(got.log_likelihood))
+    if (!st && mine && isnan(got.log_likelihood))
         st = score_seen_cells(table, params->smoothing, tree, &got, err);
     got.seconds = lathe_now() - begin;
     if (!st && info != NULL)

@@ -31,6 +31,7 @@ typedef struct lathe_chow_liu_learner {
     lathe_pair_source source;
     int32_t p, tile, n_blocks;
     int64_t first_tile;    /* that lathe_chow_liu_tiles begins with */
+    int64_t tile_step;     /* to its next */
     const int32_t *global; /* names of the columns among p_all; NULL: their own numbers */
     int32_t p_all;
     int64_t n, min_pairs;
@@ -53,6 +54,22 @@ typedef struct lathe_chow_liu_learner {
     lathe_chow_liu_worker *workers;
     int n_workers;
 } lathe_chow_liu_learner;
+
+/* How several processes that hold the same table share its tiles. */
+typedef struct lathe_chow_liu_share {
+    int rank, n_ranks;
+    void *user;
+    /* The first failure of any process becomes that of all. */
+    lathe_status (*agree)(void *user, lathe_status st, lathe_error *err);
+    /* The lists of all processes' first workers into rank 0's, thinned. */
+    lathe_status (*merge)(void *user, lathe_chow_liu_learner *l, lathe_error *err);
+} lathe_chow_liu_share;
+/* lathe_chow_liu by all processes of a share (NULL: alone), called with the same table and parameters; only
+ * rank 0 gets a tree. */
+LATHE_NODISCARD lathe_status lathe_chow_liu_shared(const lathe_table *table,
+                                                   const lathe_chow_liu_params *params,
+                                                   const lathe_chow_liu_share *share, lathe_tree *tree,
+                                                   lathe_chow_liu_info *info, lathe_error *err);
 
 typedef struct lathe_pair_value {
     double weight, information; /* what is ordered; plain information */

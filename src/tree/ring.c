@@ -1,9 +1,10 @@
 /* ring.c - Chow-Liu over MPI ranks, for more columns than one machine holds.
  *
- * Each rank owns a run of whole column blocks, packed; the others' blocks come round a ring, and every pair
- * of blocks meets once. Forests are merged up a binomial tree. The order of pairs is strict and their weights
- * have the same bits everywhere, so the tree is that of one process. A rank holds three shares of the
- * columns: its own, the one that visits, the one that arrives. */
+ * Columns of any kind: every rank reads the table and does its part of the tiles (lathe_chow_liu_shared).
+ * Two-state columns without gaps: each rank owns a run of whole column blocks, packed; the others' blocks
+ * come round a ring, and every pair of blocks meets once. Forests are merged up a binomial tree. The order of
+ * pairs is strict and their weights have the same bits everywhere, so the tree is that of one process. A rank
+ * holds three shares of the columns: its own, the one that visits, the one that arrives. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,8 +165,7 @@ static lathe_status read_npy(ring *r, const char *path, lathe_error *err) {
         return st;
     st = lathe_npy_read_head(file.bytes, file.n_bytes, path, &head, err);
     if (!st && (head.n_dims != 2 || head.kind == 'f'))
-        st = lathe_fail(err, LATHE_ERR_UNSUPPORTED,
-                        "%s: over ranks a matrix of whole numbers is needed, rows x columns", path);
+        st = lathe_fail(err, LATHE_ERR_UNSUPPORTED, "%s: no matrix of whole numbers", path);
     st = st ? st : set_sizes(r, head.shape[1], head.shape[0], path, err);
     const int32_t own = st ? 0 : share(r, r->rank), begin = st ? 0 : first_column(r, r->rank);
     int64_t *low = malloc((size_t) (own + 1) * sizeof *low),
@@ -185,10 +185,9 @@ static lathe_status read_npy(ring *r, const char *path, lathe_error *err) {
                 } else if (x == high[k] && x != low[k]) {
                     r->l.bits[k * r->n_words + t / 64] |= (uint64_t) 1 << (t % 64);
                 } else if (x != low[k]) {
-                    st = lathe_fail(
-                        err, LATHE_ERR_INPUT,
-                        "%s, row %lld, column %d: a third value, %lld; over ranks columns have two states",
-                        path, (long long) t, (int) (begin + k), (long long) x);
+                    st =
+                        lathe_fail(err, LATHE_ERR_UNSUPPORTED, "%s, row %lld, column %d: a third value, %lld",
+                                   path, (long long) t, (int) (begin + k), (long long) x);
                     break;
                 }
             }
@@ -199,33 +198,28 @@ static lathe_status read_npy(ring *r, const char *path, lathe_error *err) {
     return st;
 }
 
-/* Every rank reads the table and keeps its columns. */
-static lathe_status read_table(ring *r, const char *path, lathe_error *err) {
-    lathe_table table;
-    const lathe_table_params how = {.kind = 1};
-    lathe_status st = lathe_table_read(path, &how, &table, err);
-    if (st)
-        return st;
-    for (int32_t i = 0; i < table.n_columns && !st; i++)
-        if (table.columns[i].n_states > 2 || table.columns[i].n_missing > 0)
-            st = lathe_fail(err, LATHE_ERR_INPUT,
-                            "%s, column '%s': %s; over ranks columns have two states and no gaps", path,
-                            table.columns[i].name,
-                            table.columns[i].n_missing > 0 ? "missing cells" : "more than two states");
-    st = st ? st : set_sizes(r, table.n_columns, table.n_rows, path, err);
+static bool two_states(const lathe_table *table) {
+    for (int32_t i = 0; i < table->n_columns; i++)
+        if (!table->columns[i].discrete || table->columns[i].n_states > 2 || table->columns[i].n_missing > 0)
+            return false;
+    return true;
+}
+
+/* Own columns of a table that every rank has read; rank 0 takes the names. */
+static lathe_status take_columns(ring *r, lathe_table *table, const char *path, lathe_error *err) {
+    lathe_status st = set_sizes(r, table->n_columns, table->n_rows, path, err);
     for (int32_t k = 0; !st && k < share(r, r->rank); k++)
-        r->l.kernel->pack(table.columns[first_column(r, r->rank) + k].codes, r->n, r->l.bits + k * r->n_words,
-                          r->n_words);
+        r->l.kernel->pack(table->columns[first_column(r, r->rank) + k].codes, r->n,
+                          r->l.bits + k * r->n_words, r->n_words);
     if (!st && r->rank == 0) {
         r->names = calloc((size_t) r->p, sizeof *r->names);
         for (int32_t i = 0; r->names != NULL && i < r->p; i++) {
-            r->names[i] = table.columns[i].name;
-            table.columns[i].name = NULL;
+            r->names[i] = table->columns[i].name;
+            table->columns[i].name = NULL;
         }
         if (r->names == NULL)
             st = no_memory(err);
     }
-    lathe_table_free(&table);
     return st;
 }
 
@@ -265,16 +259,11 @@ static void pass_on(ring *r, int step) {
     memcpy(r->l.bits + r->room * r->n_words, r->arriving, (size_t) bytes);
 }
 
-/* The workers' lists into the first one's, then the ranks' into rank 0's. */
-static lathe_status merge(ring *r, lathe_error *err) {
-    learner *l = &r->l;
+/* The first workers' lists of all ranks into rank 0's, up a binomial tree. */
+static lathe_status merge_ranks(void *user, learner *l, lathe_error *err) {
+    const ring *r = user;
     lathe_chow_liu_worker *w = &l->workers[0];
-    for (int k = 1; k < l->n_workers; k++)
-        for (int64_t e = 0; e < l->workers[k].n_list; e++)
-            lathe_chow_liu_push(l, w, l->workers[k].list[e].u, l->workers[k].list[e].v,
-                                l->workers[k].list[e].w);
-    lathe_chow_liu_thin(l, w);
-    lathe_pair *other = malloc((size_t) r->p * sizeof *other);
+    lathe_pair *other = malloc((size_t) l->p_all * sizeof *other);
     lathe_status st = agree(r, other ? LATHE_OK : no_memory(err), err);
     for (int k = 1; k < r->n_ranks && !st; k *= 2) {
         if (r->rank % (2 * k) == k) {
@@ -285,7 +274,7 @@ static lathe_status merge(ring *r, lathe_error *err) {
         if (r->rank % (2 * k) == 0 && r->rank + k < r->n_ranks) {
             MPI_Status got;
             int n = 0;
-            MPI_Recv(other, r->p, MPI_DOUBLE_COMPLEX, r->rank + k, 2, MPI_COMM_WORLD, &got);
+            MPI_Recv(other, l->p_all, MPI_DOUBLE_COMPLEX, r->rank + k, 2, MPI_COMM_WORLD, &got);
             MPI_Get_count(&got, MPI_DOUBLE_COMPLEX, &n);
             for (int e = 0; e < n; e++)
                 lathe_chow_liu_push(l, w, other[e].u, other[e].v, other[e].w);
@@ -294,6 +283,22 @@ static lathe_status merge(ring *r, lathe_error *err) {
     }
     free(other);
     return st;
+}
+
+/* The workers' lists into the first one's, then the ranks' into rank 0's. */
+static lathe_status merge(ring *r, lathe_error *err) {
+    learner *l = &r->l;
+    lathe_chow_liu_worker *w = &l->workers[0];
+    for (int k = 1; k < l->n_workers; k++)
+        for (int64_t e = 0; e < l->workers[k].n_list; e++)
+            lathe_chow_liu_push(l, w, l->workers[k].list[e].u, l->workers[k].list[e].v,
+                                l->workers[k].list[e].w);
+    lathe_chow_liu_thin(l, w);
+    return merge_ranks(r, l, err);
+}
+
+static lathe_status agree_ranks(void *user, lathe_status st, lathe_error *err) {
+    return agree(user, st, err);
 }
 
 static int by_pair(const void *a, const void *b) {
@@ -355,8 +360,73 @@ static void release(ring *r) {
     lathe_names_free(r->names, r->names ? r->p : 0);
 }
 
-lathe_status lathe_chow_liu_ranks(const char *path, const lathe_chow_liu_params *params, bool *root,
-                                  lathe_tree *tree, lathe_chow_liu_info *info, lathe_error *err) {
+/* What the ring does not do, and tables that it does not hold, are for tables that every rank has whole. */
+static bool is_plain(const lathe_chow_liu_params *params, const lathe_table_params *how) {
+    return params->prune == LATHE_PRUNE_NONE && params->n_bootstrap == 0 && params->n_whitelist == 0 &&
+           params->n_blacklist == 0 && params->smoothing == 0 && !params->bias &&
+           (params->weight == LATHE_WEIGHT_AUTO || params->weight == LATHE_WEIGHT_MI) &&
+           (how == NULL || (how->ignore == NULL && how->bins <= 1 && how->kind != 2));
+}
+
+/* Once round: every pair of blocks meets; then the tree on rank 0. */
+static lathe_status go_round(ring *r, lathe_pool *pool, lathe_tree *tree, lathe_chow_liu_info *info,
+                             lathe_error *err) {
+    describe(r, 0, r->rank);
+    for (int step = 0; step <= r->n_ranks / 2; step++) {
+        r->visitor = (r->rank + step) % r->n_ranks;
+        if (step > 0) {
+            pass_on(r, step);
+            describe(r, r->room, r->visitor);
+        }
+        const int64_t own = (share(r, r->rank) + TILE - 1) / TILE,
+                      far = (share(r, r->visitor) + TILE - 1) / TILE;
+        lathe_parallel_for(pool, own * far, 1, do_tile, r);
+    }
+    lathe_status st = merge(r, err);
+    if (st)
+        return st;
+    int *counts = calloc(2 * (size_t) r->n_ranks, sizeof *counts);
+    double *margin = r->rank == 0 ? malloc((size_t) r->p * sizeof *margin) : NULL;
+    st = agree(r, counts != NULL && (r->rank > 0 || margin != NULL) ? LATHE_OK : no_memory(err), err);
+    for (int k = 0; !st && k < r->n_ranks; k++) {
+        counts[k] = share(r, k);
+        counts[r->n_ranks + k] = first_column(r, k);
+    }
+    if (!st)
+        MPI_Gatherv(r->l.margin, share(r, r->rank), MPI_DOUBLE, margin, counts, counts + r->n_ranks,
+                    MPI_DOUBLE, 0, MPI_COMM_WORLD);
+    if (!st)
+        st = agree(r, r->rank == 0 ? finish(r, margin, tree, info, err) : LATHE_OK, err);
+    free(counts);
+    free(margin);
+    return st;
+}
+
+static bool is_npy(const char *path) {
+    const size_t length = strlen(path);
+    return length > 4 && strcmp(path + length - 4, ".npy") == 0;
+}
+
+/* Reads what the ring takes: *whole stays without columns; or the whole table. */
+static lathe_status read_input(ring *r, const char *path, const lathe_table_params *how, bool plain,
+                               lathe_table *whole, lathe_error *err) {
+    lathe_status st = LATHE_OK;
+    if (plain && is_npy(path)) {
+        st = agree(r, read_npy(r, path, err), err);
+        if (st != LATHE_ERR_UNSUPPORTED)
+            return st;
+    }
+    st = agree(r, lathe_table_read(path, how, whole, err), err);
+    if (st || !plain || is_npy(path) || !two_states(whole))
+        return st;
+    st = agree(r, take_columns(r, whole, path, err), err);
+    lathe_table_free(whole);
+    return st;
+}
+
+lathe_status lathe_chow_liu_ranks(const char *path, const lathe_table_params *how,
+                                  const lathe_chow_liu_params *params, bool *root, lathe_tree *tree,
+                                  lathe_chow_liu_info *info, lathe_error *err) {
     int ready = 0;
     memset(tree, 0, sizeof *tree);
     MPI_Initialized(&ready);
@@ -368,60 +438,28 @@ lathe_status lathe_chow_liu_ranks(const char *path, const lathe_chow_liu_params 
     MPI_Comm_size(MPI_COMM_WORLD, &r.n_ranks);
     *root = r.rank == 0;
     lathe_pool *pool = NULL;
-    lathe_status st = LATHE_OK;
-    if (params->prune != LATHE_PRUNE_NONE || params->n_bootstrap > 0 || params->n_whitelist > 0 ||
-        params->n_blacklist > 0 || params->smoothing > 0 || params->bias ||
-        (params->weight != LATHE_WEIGHT_AUTO && params->weight != LATHE_WEIGHT_MI))
-        st = lathe_fail(
-            err, LATHE_ERR_UNSUPPORTED,
-            "over ranks: plain mutual information only, without pruning, bootstrap, lists or smoothing");
+    lathe_table whole = {0};
+    lathe_chow_liu_info got = {0};
     r.l.params = params;
     r.l.order = (lathe_tie_order){params->seed, 0, params->ties_by_index};
-    if (!st && params->n_threads > 1)
+    lathe_status st = LATHE_OK;
+    if (params->n_threads > 1)
         st = lathe_pool_new(params->n_threads, &pool, err);
     r.l.n_workers = lathe_pool_size(pool);
-    const size_t length = strlen(path);
-    if (!st)
-        st = length > 4 && strcmp(path + length - 4, ".npy") == 0 ? read_npy(&r, path, err)
-                                                                  : read_table(&r, path, err);
     st = agree(&r, st, err);
-    double *margin = NULL;
-    if (!st) {
-        describe(&r, 0, r.rank);
-        for (int step = 0; step <= r.n_ranks / 2; step++) {
-            r.visitor = (r.rank + step) % r.n_ranks;
-            if (step > 0) {
-                pass_on(&r, step);
-                describe(&r, r.room, r.visitor);
-            }
-            const int64_t own = (share(&r, r.rank) + TILE - 1) / TILE,
-                          far = (share(&r, r.visitor) + TILE - 1) / TILE;
-            lathe_parallel_for(pool, own * far, 1, do_tile, &r);
-        }
-        st = merge(&r, err);
+    st = st ? st : read_input(&r, path, how, is_plain(params, how), &whole, err);
+    if (!st && whole.columns != NULL) {
+        const lathe_chow_liu_share share = {r.rank, r.n_ranks, &r, agree_ranks, merge_ranks};
+        st = agree(&r, lathe_chow_liu_shared(&whole, params, &share, tree, &got, err), err);
+    } else if (!st) {
+        st = go_round(&r, pool, tree, &got, err);
     }
-    if (!st) {
-        int *counts = calloc(2 * (size_t) r.n_ranks, sizeof *counts);
-        margin = r.rank == 0 ? malloc((size_t) r.p * sizeof *margin) : NULL;
-        st = agree(&r, counts != NULL && (r.rank > 0 || margin != NULL) ? LATHE_OK : no_memory(err), err);
-        for (int k = 0; !st && k < r.n_ranks; k++) {
-            counts[k] = share(&r, k);
-            counts[r.n_ranks + k] = first_column(&r, k);
-        }
-        if (!st)
-            MPI_Gatherv(r.l.margin, share(&r, r.rank), MPI_DOUBLE, margin, counts, counts + r.n_ranks,
-                        MPI_DOUBLE, 0, MPI_COMM_WORLD);
-        free(counts);
-    }
-    lathe_chow_liu_info got = {0};
-    if (!st)
-        st = agree(&r, r.rank == 0 ? finish(&r, margin, tree, &got, err) : LATHE_OK, err);
     got.seconds = lathe_now() - begin;
     if (!st && info != NULL)
         *info = got;
     if (st)
         lathe_tree_free(tree);
-    free(margin);
+    lathe_table_free(&whole);
     release(&r);
     lathe_pool_free(pool);
     return st;
@@ -437,9 +475,11 @@ void lathe_ranks_end(void) {
 
 #else
 
-lathe_status lathe_chow_liu_ranks(const char *path, const lathe_chow_liu_params *params, bool *root,
-                                  lathe_tree *tree, lathe_chow_liu_info *info, lathe_error *err) {
+lathe_status lathe_chow_liu_ranks(const char *path, const lathe_table_params *how,
+                                  const lathe_chow_liu_params *params, bool *root, lathe_tree *tree,
+                                  lathe_chow_liu_info *info, lathe_error *err) {
     (void) path;
+    (void) how;
     (void) params;
     (void) info;
     memset(tree, 0, sizeof *tree);

@@ -256,7 +256,7 @@ void lathe_chow_liu_tiles(void *ctx, int worker_index, int64_t piece, int64_t be
     (void) piece;
     for (int64_t q = begin; q < end; q++) {
         int32_t i0, ni, j0, nj;
-        lathe_chow_liu_place(l, l->first_tile + q, &i0, &ni, &j0, &nj);
+        lathe_chow_liu_place(l, l->first_tile + q * l->tile_step, &i0, &ni, &j0, &nj);
         lathe_chow_liu_tile(l, &l->workers[worker_index], i0, ni, j0, nj);
     }
 }
