@@ -158,6 +158,10 @@ typedef struct lathe_chow_liu_info {
     const char *kernel; /**< of the counting */
 } lathe_chow_liu_info;
 
+/** Leaves out the rows that have a missing cell, and states that no other row has. LATHE_ERR_INPUT: no row is
+ * complete. On failure the table can only be freed. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_table_drop_incomplete(lathe_table *table, int64_t *n_dropped,
+                                                                   lathe_error *err);
 /** Pairs of columns from a file for whitelist or blacklist: two names a line (CSV, TSV; further columns and a
  * header u,v or from,to are passed over). free() *pairs, [2 * *n_pairs]. Unknown names are errors with their
  * line. */
@@ -463,11 +467,14 @@ typedef struct lathe_active_params {
     uint32_t trial; /**< for the tie keys */
     bool ties_by_index;
     bool edges_only; /**< leaves margins and confidences out */
+    bool c_auto;     /**< c from the exponents at the estimated rho; for a first tree with a node of more than
+                        sqrt(p) neighbours that of large hubs */
+    bool spend_all;  /**< where nothing is in doubt, read all nodes again with what is left */
 } lathe_active_params;
 typedef struct lathe_active_info {
     int64_t n1, n2, phase1, phase2, left;
     int32_t n_ambiguous; /**< nodes of the second phase */
-    double rho_hat, threshold;
+    double rho_hat, threshold, c;
     bool edges_differ; /**< a tree edge lies 4 standard errors off: confidences do not hold */
 } lathe_active_info;
 /** Two-phase learning: all nodes first, then only those whose place is in doubt. names[p]. */

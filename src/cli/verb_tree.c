@@ -48,6 +48,7 @@ static const lathe_option learn_options[] = {
     { .name = "smoothing", .group = "method", .arg = "S", .kind = LATHE_OPTION_REAL, .offset = AT(smoothing), .min = 0, .max = 1e6, .default_text = "0", .help = "added to every cell of a pair's table" },
     { .name = "bias", .group = "method", .kind = LATHE_OPTION_FLAG, .offset = AT(bias), .help = "subtract the expected bias of the information (Miller-Madow)" },
     { .name = "min-pairs", .group = "method", .arg = "N", .kind = LATHE_OPTION_INT, .offset = AT(min_pairs), .min = 1, .max = 1e9, .default_text = "30", .help = "missing cells: pairs seen in fewer rows are not used" },
+    { .name = "drop-missing", .group = "input", .kind = LATHE_OPTION_FLAG, .offset = AT(missing_drop), .help = "chow-liu: leave rows with missing cells out, instead of using the pairs that they have" },
     { .name = "ties", .group = "method", .arg = "RULE", .kind = LATHE_OPTION_CHOICE, .choices = ties, .offset = AT(ties), .default_text = "random", .help = "equal weights: random (by the seed) or index" },
     { .name = "whitelist", .group = "method", .arg = "FILE", .kind = LATHE_OPTION_FILE, .offset = AT(whitelist), .help = "chow-liu: edges that the tree must have, two names a line" },
     { .name = "blacklist", .group = "method", .arg = "FILE", .kind = LATHE_OPTION_FILE, .offset = AT(blacklist), .help = "chow-liu: edges that it may not have" },
@@ -331,9 +332,15 @@ static lathe_status learn_chow_liu(const tree_args *a, lathe_cli *cli, lathe_tre
     lathe_status st = lathe_table_read(cli->positional[0], &how, &table, err);
     if (st)
         return st;
+    int64_t n_dropped = 0;
+    if (a->missing_drop)
+        st = lathe_table_drop_incomplete(&table, &n_dropped, err);
+    if (!st && n_dropped > 0)
+        lathe_log(&cli->logger, LATHE_LOG_INFO, "%lld rows with missing cells are left out; %lld stay",
+                  (long long) n_dropped, (long long) table.n_rows);
     lathe_chow_liu_info info = {0};
     int32_t *whitelist = NULL, *blacklist = NULL, n_whitelist = 0, n_blacklist = 0;
-    if (a->whitelist != NULL)
+    if (!st && a->whitelist != NULL)
         st = lathe_column_pairs_read(a->whitelist, &table, &whitelist, &n_whitelist, err);
     if (!st && a->blacklist != NULL)
         st = lathe_column_pairs_read(a->blacklist, &table, &blacklist, &n_blacklist, err);
@@ -419,9 +426,11 @@ static lathe_status learn_tan(const tree_args *a, lathe_cli *cli, lathe_tree *tr
 }
 
 static lathe_status learn_with_ranks(const tree_args *a, lathe_cli *cli, int32_t algo, lathe_error *err) {
-    if (algo != ALGO_CHOW_LIU || wants_model(a) || a->whitelist != NULL || a->blacklist != NULL)
-        return lathe_fail(err, LATHE_ERR_ARG,
-                          "--mpi: for --algo chow-liu, without a model, --whitelist and --blacklist");
+    if (algo != ALGO_CHOW_LIU || wants_model(a) || a->whitelist != NULL || a->blacklist != NULL ||
+        a->missing_drop)
+        return lathe_fail(
+            err, LATHE_ERR_ARG,
+            "--mpi: for --algo chow-liu, without a model, --whitelist, --blacklist and --drop-missing");
     const lathe_chow_liu_params params = {.weight = (lathe_weight) a->weight,
                                           .prune = (lathe_prune) a->prune,
                                           .p_value = a->p_value,
@@ -455,8 +464,9 @@ static lathe_status run_learn(const void *args, lathe_cli *cli, lathe_error *err
         return lathe_fail(err, LATHE_ERR_ARG,
                           "give one of a table (CSV, TSV, NPY, '-'), --dist FILE and --fasta FILE");
     const int32_t algo = a->algo != ALGO_AUTO ? a->algo : far ? ALGO_NJ : ALGO_CHOW_LIU;
-    if ((a->whitelist != NULL || a->blacklist != NULL) && algo != ALGO_CHOW_LIU)
-        return lathe_fail(err, LATHE_ERR_ARG, "--whitelist and --blacklist are for --algo chow-liu");
+    if ((a->whitelist != NULL || a->blacklist != NULL || a->missing_drop) && algo != ALGO_CHOW_LIU)
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "--whitelist, --blacklist and --drop-missing are for --algo chow-liu");
     if (far && (algo == ALGO_CHOW_LIU || algo == ALGO_TAN))
         return lathe_fail(err, LATHE_ERR_ARG, "--algo %s wants samples, not distances", algos[algo]);
     if (algo == ALGO_TAN && wants_model(a))

@@ -12,6 +12,7 @@ typedef struct active_args {
     const char *oracle, *nodes;
     int64_t budget, seed;
     double gamma, c, rho, timeout;
+    bool c_auto, spend_all;
 } active_args;
 
 #define AT(field) offsetof(active_args, field)
@@ -22,6 +23,8 @@ static const lathe_option options[] = {
     { .name = "budget", .group = "method", .arg = "B", .kind = LATHE_OPTION_INT, .offset = AT(budget), .min = 4, .max = 1e12, .help = "node readings in all" },
     { .name = "gamma", .group = "method", .arg = "G", .kind = LATHE_OPTION_REAL, .offset = AT(gamma), .min = 0.05, .max = 0.5, .default_text = "0.2", .help = "share kept for the second phase" },
     { .name = "c", .group = "method", .arg = "C", .kind = LATHE_OPTION_REAL, .offset = AT(c), .min = 0.05, .max = 0.95, .default_text = "0.3", .help = "how far apart is far enough" },
+    { .name = "c-auto", .group = "method", .kind = LATHE_OPTION_FLAG, .offset = AT(c_auto), .help = "that from theory, at the estimated correlation" },
+    { .name = "spend-all", .group = "method", .kind = LATHE_OPTION_FLAG, .offset = AT(spend_all), .help = "where nothing is in doubt, read all nodes again with what is left" },
     { .name = "rho", .group = "method", .arg = "R", .kind = LATHE_OPTION_REAL, .offset = AT(rho), .min = 1e-6, .max = 0.999999, .default_text = "estimated", .help = "correlation of every edge" },
     { .name = "timeout", .group = "input", .arg = "S", .kind = LATHE_OPTION_REAL, .offset = AT(timeout), .min = 0.1, .max = 1e6, .default_text = "60", .help = "seconds to wait for a reply" },
     { .name = "seed", .group = "method", .arg = "S", .kind = LATHE_OPTION_INT, .offset = AT(seed), .min = 0, .max = 9e15, .default_text = "1", .help = "of ties" },
@@ -50,6 +53,7 @@ static void fill_json(const lathe_tree *tree, const lathe_active_info *info, con
                       lathe_json_real(x->margin), "confidence", lathe_json_real(x->confidence)));
     }
     json_object_set_new(out, "edges", edges);
+    json_object_set_new(out, "c", lathe_json_real(info->c));
     json_object_set_new(out, "rho_hat", lathe_json_real(info->rho_hat));
     json_object_set_new(out, "ambiguous", json_integer(info->n_ambiguous));
     json_object_set_new(out, "budget",
@@ -178,13 +182,21 @@ static lathe_status run(const void *args, lathe_cli *cli, lathe_error *err) {
         s.inner = &inner;
         s.oracle = (lathe_tree_oracle){translate, &s};
     }
-    const lathe_active_params params = {
-        .budget = a->budget, .gamma = a->gamma, .c = a->c, .rho = a->rho, .seed = (uint64_t) a->seed};
+    const lathe_active_params params = {.budget = a->budget,
+                                        .gamma = a->gamma,
+                                        .c = a->c,
+                                        .rho = a->rho,
+                                        .seed = (uint64_t) a->seed,
+                                        .c_auto = a->c_auto,
+                                        .spend_all = a->spend_all};
     st = st ? st : lathe_tree_active(&s.oracle, s.p, s.names, &params, &tree, &info, err);
     if (st) {
         source_free(&s);
         return st;
     }
+    if (info.n1 < 10)
+        lathe_log(&cli->logger, LATHE_LOG_WARN,
+                  "the first phase has %lld vectors: too few to tell trees apart", (long long) info.n1);
     if (info.edges_differ)
         lathe_log(&cli->logger, LATHE_LOG_WARN, "edges differ in strength: the confidences do not hold");
     if (info.n_ambiguous > 0 && info.n2 == 0)

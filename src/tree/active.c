@@ -190,6 +190,21 @@ static void confidences(const state *s, lathe_tree *tree, const int32_t *depth, 
     }
 }
 
+/* The best c of the closed forms, large hubs apart. */
+static lathe_status choose_c(const lathe_adjacency *adj, int32_t p, double rho, double *c, lathe_error *err) {
+    lathe_exponent_design d;
+    lathe_status st = lathe_exponent_active(rho, p, &d, err);
+    if (st)
+        return st;
+    *c = d.c;
+    for (int32_t i = 0; i < p; i++) {
+        const double degree = adj->start[i + 1] - adj->start[i];
+        if (degree * degree > p)
+            *c = d.hub_c;
+    }
+    return LATHE_OK;
+}
+
 static void walk_tree(state *s, const lathe_tree *tree, const lathe_adjacency *adj, int32_t *depth) {
     const int32_t n = lathe_tree_walk(tree, adj, 0, s->walk, s->parent, s->parent_edge);
     for (int32_t k = 0; k < n; k++)
@@ -203,9 +218,8 @@ lathe_status lathe_tree_active(const lathe_tree_oracle *oracle, int32_t p, char 
     lathe_status st = check(p, params, err);
     if (st)
         return st;
-    const double gamma = params->gamma > 0 ? params->gamma : 0.2, c = params->c > 0   ? params->c
-                                                                      : params->c < 0 ? 0
-                                                                                      : 0.3;
+    const double gamma = params->gamma > 0 ? params->gamma : 0.2;
+    double c = params->c > 0 ? params->c : params->c < 0 ? 0 : 0.3;
     const size_t n_pairs = (size_t) p * (size_t) (p - 1) / 2, m = (size_t) p;
     state s = {.p = p, .order = {params->seed, params->trial, params->ties_by_index}};
     lathe_active_info got = {0};
@@ -246,10 +260,13 @@ lathe_status lathe_tree_active(const lathe_tree_oracle *oracle, int32_t p, char 
     }
     got.rho_hat = params->rho > 0 ? params->rho : fmin(1 - 1e-6, fmax(1e-6, mean));
     const double theta = 0.5 * (1 - got.rho_hat);
-    got.threshold = c * theta * got.rho_hat * (double) got.n1;
     st = lathe_adjacency_new(tree, &adj, err);
+    if (!st && params->c_auto && p > 2)
+        st = choose_c(&adj, p, got.rho_hat, &c, err);
     if (st)
         goto done;
+    got.c = c;
+    got.threshold = c * theta * got.rho_hat * (double) got.n1;
     walk_tree(&s, tree, &adj, depth);
     size_t k = 0; /* candidate pairs are gathered at the front */
     lathe_pair *candidates = s.pairs;
@@ -270,6 +287,10 @@ lathe_status lathe_tree_active(const lathe_tree_oracle *oracle, int32_t p, char 
         if (s.in_doubt[i])
             s.nodes[n_doubt++] = i;
     got.n_ambiguous = n_doubt;
+    const bool again =
+        n_doubt == 0 && params->spend_all; /* as passive learning would: all nodes, all pairs */
+    for (int32_t i = 0; again && i < p; i++)
+        s.nodes[n_doubt++] = i;
     got.n2 = n_doubt > 0 ? (params->budget - got.phase1) / n_doubt : 0;
     if (got.n2 > 0) {
         got.phase2 = got.n2 * n_doubt;
@@ -277,7 +298,12 @@ lathe_status lathe_tree_active(const lathe_tree_oracle *oracle, int32_t p, char 
         if (st)
             goto done;
         int32_t n_kept = 0;
-        for (int32_t e = 0; e < p - 1; e++) {
+        if (again) {
+            span(&s);
+            candidates = s.pairs;
+            k = (size_t) p - 1;
+        }
+        for (int32_t e = 0; e < p - 1 && !again; e++) {
             if (s.ambiguous_edge[e])
                 candidates[k++] = (lathe_pair){tree->edges[e].u, tree->edges[e].v, 0};
             else {

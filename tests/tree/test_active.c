@@ -28,6 +28,25 @@ static void exponents_match_the_closed_forms(void **state) {
     }
 }
 
+/* The rate function is s x - L(s) at the s where L' is x: found by bisection here, in closed form there. */
+static void rates_agree_with_bisection(void **state) {
+    (void) state;
+    for (double rho = .1; rho < 1; rho += .2)
+        for (double x = -.85; x < .9; x += .17) {
+            const double theta = .5 * (1 - rho), a = theta * (1 - theta), b = theta * theta;
+            double low = -60, high = 60;
+            for (int k = 0; k < 200; k++) {
+                const double s = .5 * (low + high), up = a * exp(s), down = b * exp(-s);
+                if ((up - down) / (1 - theta + up + down) < x)
+                    low = s;
+                else
+                    high = s;
+            }
+            const double s = .5 * (low + high);
+            check_near(lathe_exponent_rate(rho, x), s * x - log(1 - theta + a * exp(s) + b * exp(-s)), 1e-9);
+        }
+}
+
 /* Spec A3.4's table of gains, and the hubs'. */
 static void designed_gains_match_the_table(void **state) {
     (void) state;
@@ -147,6 +166,134 @@ static void error_laws_are_the_exact_ones(void **state) {
     assert_true(active < .5 * passive);
 }
 
+/* Every node in doubt (c = 1e9): the law of passive learning with as many vectors, which another path of the
+ * program simulates. No margin is below 0 (c < 0): the first tree stands, and nothing is read again. */
+static void the_extremes_of_c_are_passive_learning_and_the_first_tree(void **state) {
+    (void) state;
+    enum { LEAVES = 20, TRIALS = 20000 };
+    int32_t star[LEAVES] = {-1};
+    const lathe_simulation_params params = {
+        .parent = star, .p = LEAVES, .rho = .8, .n = 150, .trials = TRIALS, .seed = 5, .gamma = .2, .c = 1e9};
+    lathe_simulation got;
+    lathe_error err = {0};
+    check_ok(lathe_exponent_simulate(&params, &got, &err), err);
+    const double passive = (double) got.passive_errors / TRIALS, active = (double) got.active_errors / TRIALS;
+    check_near(passive, .0828, 5.5 * sqrt(.0828 * .9172 / TRIALS));
+    check_near(active, passive, 5.5 * sqrt(2 * passive * (1 - passive) / TRIALS));
+    check_near(got.mean_ambiguous, LEAVES, 1e-12);
+    uint64_t scratch[LEAVES];
+    char *names[LEAVES], label[LEAVES][4];
+    for (int i = 0; i < LEAVES; i++) {
+        snprintf(label[i], sizeof label[i], "%d", i);
+        names[i] = label[i];
+    }
+    for (uint32_t trial = 0; trial < 50; trial++) {
+        lathe_tree tree[2];
+        for (int k = 0; k < 2; k++) { /* the budget's first phase alone, and all of it with c < 0 */
+            lathe_homogeneous h = {.parent = star,
+                                   .p = LEAVES,
+                                   .rho = .6,
+                                   .rng = lathe_rng_new(9, 51, trial),
+                                   .scratch = scratch};
+            const lathe_tree_oracle oracle = {lathe_homogeneous_sample, &h};
+            const lathe_active_params how = {
+                .budget = (k ? 64 : 80) * LEAVES, .gamma = k ? 1e-9 : .2, .c = -1, .seed = 9, .trial = trial};
+            lathe_active_info info;
+            check_ok(lathe_tree_active(&oracle, LEAVES, names, &how, &tree[k], &info, &err), err);
+            assert_int_equal(info.n1, 64);
+            assert_int_equal(info.phase2, 0);
+        }
+        for (int e = 0; e < LEAVES - 1; e++)
+            assert_true(tree[0].edges[e].u == tree[1].edges[e].u && tree[0].edges[e].v == tree[1].edges[e].v);
+        lathe_tree_free(&tree[0]);
+        lathe_tree_free(&tree[1]);
+    }
+}
+
+/* What is left when nothing is in doubt buys full vectors: the tree is that of all rows together. And c from
+ * theory: the design's for a chain, the hubs' for a star. */
+static void the_rest_is_spent_and_c_is_chosen(void **state) {
+    (void) state;
+    enum { P = 20 };
+    uint64_t scratch[P];
+    char *names[P], label[P][4];
+    int32_t parent[2][P];
+    for (int i = 0; i < P; i++) {
+        snprintf(label[i], sizeof label[i], "%d", i);
+        names[i] = label[i];
+        parent[0][i] = i - 1;
+        parent[1][i] = i == 0 ? -1 : 0;
+    }
+    for (int star = 0; star < 2; star++) {
+        lathe_homogeneous h = {.parent = parent[star],
+                               .p = P,
+                               .rho = .8,
+                               .rng = lathe_rng_new(3, 51, (uint32_t) star),
+                               .scratch = scratch};
+        const lathe_tree_oracle oracle = {lathe_homogeneous_sample, &h};
+        const lathe_active_params how = {
+            .budget = 1000 * P + 7, .c_auto = true, .spend_all = true, .seed = 3};
+        lathe_tree tree;
+        lathe_active_info info;
+        lathe_exponent_design d;
+        lathe_error err = {0};
+        check_ok(lathe_tree_active(&oracle, P, names, &how, &tree, &info, &err), err);
+        check_ok(lathe_exponent_active(info.rho_hat, P, &d, &err), err);
+        check_near(info.c, star ? d.hub_c : d.c, 1e-12);
+        assert_int_equal(info.n_ambiguous, 0);
+        assert_int_equal(info.phase1, 800 * P);
+        assert_int_equal(info.phase2, 200 * P);
+        assert_int_equal(info.left, 7);
+        for (int e = 0; e < P - 1; e++) {
+            const int32_t u = tree.edges[e].u, v = tree.edges[e].v;
+            assert_true(parent[star][v] == u || parent[star][u] == v);
+            assert_true(tree.edges[e].weight > 850 && tree.edges[e].weight < 950); /* of 1,000 rows: 900 */
+        }
+        lathe_tree_free(&tree);
+    }
+}
+
+/* 1,000 random numbers of nodes, budgets and shares: never more readings than were paid for. */
+static void budgets_are_never_passed(void **state) {
+    (void) state;
+    enum { MOST = 24 };
+    uint64_t scratch[MOST];
+    int32_t parent[MOST];
+    char *names[MOST], label[MOST][4];
+    for (int i = 0; i < MOST; i++) {
+        snprintf(label[i], sizeof label[i], "%d", i);
+        names[i] = label[i];
+    }
+    lathe_rng rng = lathe_rng_new(17, 48, 9);
+    for (uint32_t trial = 0; trial < 1000; trial++) {
+        const int32_t p = 2 + (int32_t) lathe_rng_below(&rng, MOST - 1);
+        parent[0] = -1;
+        for (int32_t i = 1; i < p; i++)
+            parent[i] = (int32_t) lathe_rng_below(&rng, (uint64_t) i);
+        lathe_homogeneous h = {.parent = parent,
+                               .p = p,
+                               .rho = .2 + .7 * lathe_rng_uniform(&rng),
+                               .rng = lathe_rng_new(17, 51, trial),
+                               .scratch = scratch};
+        const lathe_tree_oracle oracle = {lathe_homogeneous_sample, &h};
+        const lathe_active_params how = {.budget = (int64_t) (2 * (uint64_t) p + lathe_rng_below(&rng, 4000)),
+                                         .gamma = .05 + .9 * lathe_rng_uniform(&rng),
+                                         .c = .05 + 3 * lathe_rng_uniform(&rng),
+                                         .rho = .5,
+                                         .seed = 17,
+                                         .trial = trial};
+        lathe_tree tree;
+        lathe_active_info info;
+        lathe_error err = {0};
+        check_ok(lathe_tree_active(&oracle, p, names, &how, &tree, &info, &err), err);
+        assert_true(info.n1 >= 1 && info.phase1 == info.n1 * p);
+        assert_true(info.phase2 == info.n2 * info.n_ambiguous);
+        assert_true(info.left >= 0 && info.phase1 + info.phase2 + info.left == how.budget);
+        assert_int_equal(tree.n_edges, p - 1);
+        lathe_tree_free(&tree);
+    }
+}
+
 /* A shell script as sampler: four nodes that always agree but for one row in ten. Then programs that end,
  * talk nonsense, or send too little. */
 static void samplers_that_fail_are_reported(void **state) {
@@ -183,8 +330,14 @@ static void samplers_that_fail_are_reported(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exponents_match_the_closed_forms), cmocka_unit_test(designed_gains_match_the_table),
-        cmocka_unit_test(the_hand_worked_step_is_followed), cmocka_unit_test(error_laws_are_the_exact_ones),
+        cmocka_unit_test(exponents_match_the_closed_forms),
+        cmocka_unit_test(designed_gains_match_the_table),
+        cmocka_unit_test(the_hand_worked_step_is_followed),
+        cmocka_unit_test(error_laws_are_the_exact_ones),
+        cmocka_unit_test(rates_agree_with_bisection),
+        cmocka_unit_test(the_extremes_of_c_are_passive_learning_and_the_first_tree),
+        cmocka_unit_test(budgets_are_never_passed),
+        cmocka_unit_test(the_rest_is_spent_and_c_is_chosen),
         cmocka_unit_test(samplers_that_fail_are_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -164,6 +164,29 @@ static void lists_from_files_shape_the_tree(void **state) {
     lathe_table_free(&table);
 }
 
+/* Rows 2 and 4 have gaps; with row 4 goes the only 'z'. */
+static void incomplete_rows_are_dropped_with_their_states(void **state) {
+    (void) state;
+    static const char text[] = "a,b\nx,1.5\nNA,2.5\ny,3.5\nz,\nx,0.5\n";
+    lathe_table table;
+    lathe_error err = {0};
+    int64_t n_dropped;
+    check_ok(lathe_table_parse(text, strlen(text), "t.csv", NULL, &table, &err), err);
+    assert_int_equal(table.columns[0].n_states, 3);
+    check_ok(lathe_table_drop_incomplete(&table, &n_dropped, &err), err);
+    assert_int_equal(n_dropped, 2);
+    assert_int_equal(table.n_rows, 3);
+    assert_int_equal(table.columns[0].n_states, 2);
+    assert_string_equal(table.columns[0].states[table.columns[0].codes[1]], "y");
+    check_near(table.columns[1].values[2], .5, 0);
+    assert_int_equal(table.columns[0].n_missing + table.columns[1].n_missing, 0);
+    lathe_table_free(&table);
+    static const char gaps[] = "a,b\nx,\nNA,2\n";
+    check_ok(lathe_table_parse(gaps, strlen(gaps), "t.csv", NULL, &table, &err), err);
+    assert_int_equal(lathe_table_drop_incomplete(&table, &n_dropped, &err), LATHE_ERR_INPUT);
+    lathe_table_free(&table);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sequence_distances_are_those_of_scikit_bio),
@@ -172,6 +195,7 @@ int main(void) {
         cmocka_unit_test(broken_alignments_are_refused_with_their_place),
         cmocka_unit_test(refused_matrices_name_row_and_column),
         cmocka_unit_test(lists_from_files_shape_the_tree),
+        cmocka_unit_test(incomplete_rows_are_dropped_with_their_states),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
