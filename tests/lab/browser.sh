@@ -1,6 +1,6 @@
 #!/bin/sh
-# browser.sh BUILD - a lab's report in a real browser: its script runs, nothing is refused, no two texts of a drawing
-# overlap. Skipped (77) where there is no chromium.
+# browser.sh BUILD - a lab's report, and the page of an answer where a model is at hand, in a real browser: the script
+# runs, nothing is refused, no two texts of a drawing overlap. Skipped (77) where there is no chromium.
 set -eu
 build=$(cd "$1" && pwd)
 browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) || exit 77
@@ -22,11 +22,19 @@ document.documentElement.dataset.overlaps = overlaps;
 document.documentElement.dataset.wide = document.documentElement.scrollWidth > innerWidth ? 'yes' : 'no';
 </script>
 JS
-sed -e "/<\/body>/{
+look() { # PAGE READY: as the script leaves it
+    sed -e "/<\/body>/{
 r $dir/check.js
-}" "$dir/lab/report.html" >"$dir/page.html"
-"$browser" --headless=new --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$dir/profile" --window-size=900,800 \
-    --virtual-time-budget=2000 --dump-dom "file://$dir/page.html" >"$dir/dom" 2>/dev/null || exit 77
-for want in 'data-ready="1"' 'data-texts="some"' 'data-overlaps="0"' 'data-wide="no"'; do
-    grep -q "$want" "$dir/dom" || { echo "the page lacks $want:"; head -c 600 "$dir/dom"; exit 1; }
-done
+}" "$1" >"$dir/page.html"
+    "$browser" --headless=new --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$dir/profile" \
+        --window-size=900,800 --virtual-time-budget=2000 --dump-dom "file://$dir/page.html" >"$dir/dom" 2>/dev/null || exit 77
+    for want in "$2" 'data-texts="some"' 'data-overlaps="0"' 'data-wide="no"'; do
+        grep -q "$want" "$dir/dom" || { echo "$1 lacks $want:"; head -c 600 "$dir/dom"; exit 1; }
+    done
+}
+look "$dir/lab/report.html" 'data-ready="1"'
+model=${LATHE_SHARED:-../shared}/models/stories260K-f32.gguf
+[ -f "$model" ] || exit 0
+"$build/lathe" run "$model" "Once upon a time, there was a little girl. Once upon a time, there was" -n 80 --temp 0 -q \
+    --spec lookup+suffix --controller ucb -o "$dir/answer.html" || exit 1
+look "$dir/answer.html" 'data-ready='
