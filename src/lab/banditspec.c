@@ -291,7 +291,8 @@ static lathe_status stream(lathe_lab *lab, lathe_error *err) {
     lathe_status st = LATHE_OK;
     if (!lathe_lab_target())
         return lathe_lab_note(
-            lab, "No model: models/lathe-target.gguf is not here and LATHE_MODEL names none; no stream.", err);
+            lab, "No model: models/lathe-target.gguf is not here and LATHE_MODEL names none; no stream.",
+            err);
     (void) snprintf(path, sizeof path, "%.900s/lathe-bandit-XXXXXX", tmp && *tmp ? tmp : "/tmp");
     const int fd = mkstemp(path);
     if (fd < 0)
@@ -359,7 +360,8 @@ const lathe_lab_entry lathe_lab_banditspec = {
     .info = {.name = "banditspec",
              .summary = "bandits over draft configurations: regret against the best fixed arm",
              .paper = "Hou et al. 2025, BanditSpec: adaptive speculative decoding via bandit algorithms",
-             .scale = "simulated rounds, 4 arms, answers of 128 to 8192 tokens; a stream of texts of the project's model",
+             .scale = "simulated rounds, 4 arms, answers of 128 to 8192 tokens; a stream of texts of the "
+                      "project's model",
              .claims = claims,
              .n_claims = LATHE_LEN(claims),
              .n_seeds = 10},
