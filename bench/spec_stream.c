@@ -2,15 +2,18 @@
  *
  * spec_stream run MODEL N_PREDICT TEMPERATURE FIRST COUNT CACHE|- fresh|stream ARM... -- NAME=FILE...
  *     Prompts FIRST to FIRST + COUNT - 1 of the stream: pieces of 500 characters, taken from the texts in
- * turn. ARM: plain, PROPOSERS (gated, as `run --spec`) or PROPOSERS@LENGTH (always drafts). Each prompt goes
+ * turn. ARM: plain, PROPOSERS (gated, as `run --spec`) or PROPOSERS@LENGTH (always drafts), or
+ *     PROPOSERS%CONTROLLER (no gate). Each prompt goes
  * through all arms, in rotating order, before the next. `stream` keeps one session an arm, `fresh` makes one
  * an answer. Prints a line an answer: prompt, text, arm, tokens, seconds, those of the prompt, rounds,
  * microseconds outside the models in all, rounds over 20 of them; median, 99% and most of rounds without
  * drafts, and of those with; and what each arm did. spec_stream table ROWS... Time of plain over that of each
  * arm by text and for the whole stream, from such lines.
  *
- * spec_stream noise SECONDS
- *     The longest gaps between two looks at the clock: what the machine itself adds to any measured time.
+ * spec_stream rollback MODEL
+ *     Microseconds of leaving 5 of 16 drafted nodes in the cache, from a chain and from a tree, and of
+ * copying as many bytes as the rows of the tree's path have. spec_stream noise SECONDS The longest gaps
+ * between two looks at the clock: what the machine itself adds to any measured time.
  *
  * One thread. Never part of the tests. */
 #define _POSIX_C_SOURCE 199309L
@@ -119,13 +122,17 @@ static lathe_status open_arm(const setting *s, arm *a, lathe_error *err) {
     lathe_status status = lathe_session_new(s->model, &params, &a->session, err);
     if (status || strncmp(a->name, "plain", 5) == 0)
         return status;
-    char proposers[4096];
-    const char *at = strchr(a->name, '@');
+    char proposers[4096], controller[64] = "";
+    const char *at = strpbrk(a->name, "@%");
     snprintf(proposers, sizeof proposers, "%.*s", (int) (at ? at - a->name : (long) strlen(a->name)),
              a->name);
+    if (at && *at == '%')
+        snprintf(controller, sizeof controller, "%s", at + 1);
     lathe_spec_params spec = lathe_spec_params_default();
     spec.proposers = proposers;
-    spec.length = at ? atoi(at + 1) : 0;
+    spec.controller = *controller ? controller : NULL;
+    spec.length = at && *at == '@' ? atoi(at + 1) : 0;
+    spec.gate = *controller ? 0 : -1;
     spec.cache_dir = s->cache;
     spec.on_round = on_round;
     spec.user = &a->over;
@@ -317,17 +324,91 @@ static int noise(double seconds) {
     return 0;
 }
 
+/* --- Rolling back -------------------------------------------------------------------------------- */
+
+enum { NODES = 16, KEPT = 5, TIMES = 41, PAST = 256 };
+
+static double rolled_back(lathe_context *c, bool tree, lathe_error *err) {
+    int32_t tokens[NODES], parent[NODES], path[KEPT];
+    uint8_t want[NODES];
+    double us[TIMES];
+    memset(want, 1, sizeof want);
+    for (int i = 0; i < NODES; i++) { /* each kept node has two others beside it */
+        tokens[i] = 10 + i;
+        parent[i] = i == 0 ? -1 : tree ? (i - 1) / 3 * 3 : i - 1;
+    }
+    for (int k = 0; k < KEPT; k++)
+        path[k] = tree ? 3 * k : k;
+    for (int r = 0; r < TIMES; r++) {
+        const lathe_batch batch = {
+            .tokens = tokens, .parent = tree ? parent : NULL, .want = want, .n_tokens = NODES};
+        if (lathe_context_decode(c, &batch, err))
+            return -1.0;
+        const double start = seconds_now();
+        if (tree ? lathe_context_keep_path(c, path, KEPT, err)
+                 : lathe_context_rollback(c, 0, PAST + KEPT, err))
+            return -1.0;
+        us[r] = 1e6 * (seconds_now() - start);
+        if (lathe_context_rollback(c, 0, PAST, err))
+            return -1.0;
+    }
+    return quantile(us, TIMES, 0.5);
+}
+
+static int rollback(const char *path) {
+    lathe_model *model = NULL;
+    lathe_context *c = NULL;
+    lathe_error err = {0};
+    lathe_context_params params = lathe_context_params_default();
+    params.n_ctx = 1024;
+    params.n_threads = 1;
+    int32_t tokens[PAST];
+    for (int i = 0; i < PAST; i++)
+        tokens[i] = 5 + i % 100;
+    const lathe_batch batch = {.tokens = tokens, .n_tokens = PAST};
+    lathe_status status = lathe_model_load(path, NULL, &model, &err);
+    if (!status)
+        status = lathe_context_new(model, &params, &c, &err);
+    if (!status)
+        status = lathe_context_decode(c, &batch, &err);
+    if (!status) {
+        const double chain = rolled_back(c, false, &err), tree = rolled_back(c, true, &err);
+        const size_t n = (size_t) lathe_context_cache_bytes(c) / 1024 * (KEPT - 1);
+        char *from = calloc(8, n), *to = calloc(8, n); /* copied from cold memory, as the rows are */
+        double us[TIMES];
+        for (int r = 0; from && to && r < TIMES; r++) {
+            memset(from, r, 8 * n);
+            const double start = seconds_now();
+            memcpy(to + (size_t) (r % 8) * n, from + (size_t) (r % 8) * n, n);
+            us[r] = 1e6 * (seconds_now() - start);
+        }
+        printf("chain %.1f us, tree %.1f us, %zu bytes of rows copied %.1f us\n", chain, tree, n,
+               quantile(us, TIMES, 0.5));
+        free(from);
+        free(to);
+        status = chain < 0.0 || tree < 0.0 ? LATHE_ERR_IO : LATHE_OK;
+    }
+    if (status)
+        fprintf(stderr, "spec_stream: %s\n", err.text);
+    lathe_context_free(c);
+    lathe_model_free(model);
+    return status ? 1 : 0;
+}
+
 int main(int argc, char **argv) {
     int result = 2;
     if (argc > 2 && strcmp(argv[1], "run") == 0)
         result = run(argc - 2, argv + 2);
     else if (argc > 2 && strcmp(argv[1], "table") == 0)
         result = table(argc - 2, argv + 2);
+    else if (argc == 3 && strcmp(argv[1], "rollback") == 0)
+        result = rollback(argv[2]);
     else if (argc == 3 && strcmp(argv[1], "noise") == 0)
         result = noise(atof(argv[2]));
     if (result == 2)
         fprintf(stderr,
                 "usage: spec_stream run MODEL N_PREDICT TEMPERATURE FIRST COUNT CACHE|- fresh|stream ARM... "
-                "-- NAME=FILE...\n       spec_stream table ROWS...\n       spec_stream noise SECONDS\n");
+                "-- NAME=FILE...\n       spec_stream table ROWS...\n       spec_stream rollback MODEL\n      "
+                " spec_stream noise SECONDS\n");
     return result;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Speculation by text and arm: tokens a second over plain decoding (1.00), on pieces of texts as prompts.
 
-spec_texts.py LATHE TARGET.gguf DRAFT.gguf DATA TEMPERATURE TEXT... [--prompts N] [--prompt-chars N] [-n N] [--llama DIR]
+spec_texts.py LATHE TARGET.gguf DRAFT.gguf DATA TEMPERATURE TEXT... [--prompts N] [--prompt-chars N] [-n N] [--arms LIST] [--llama DIR]
 LATHE: the program. DATA: a folder with text/ and code/. TEXT: tinystories, shakespeare, book, code, mixed.
 All arms answer the same prompts, interleaved: one prompt goes through all arms before the next. With --llama DIR the
 server of llama.cpp in DIR answers the same prompts plain and with each of its speculative settings.
@@ -15,12 +15,15 @@ FILES = {
     "book": "text/alice29.txt",
     "code": "code/sqlite_shell.c",
 }
+ARMS = []  # names of --arms; empty: all
 LLAMA = [
     ["none"],
     ["draft 2", "--spec-type", "draft-simple", "--spec-draft-n-max", "2"],
     ["draft 4", "--spec-type", "draft-simple", "--spec-draft-n-max", "4"],
     ["draft 8", "--spec-type", "draft-simple", "--spec-draft-n-max", "8", "--spec-draft-p-min", "0.5"],
     ["ngram-simple", "--spec-type", "ngram-simple"],
+    ["ngram-map-k", "--spec-type", "ngram-map-k"],
+    ["ngram-mod", "--spec-type", "ngram-mod"],
     ["ngram-cache", "--spec-type", "ngram-cache"],
 ]
 
@@ -47,7 +50,7 @@ def arms(draft):
         a.append([f"draft {k}", "--spec", d, "--spec-len", str(k)])
     a.append(["auto", "--spec", "auto"])
     a.append(["auto+draft", "--spec", "auto+" + d])
-    return a
+    return [arm for arm in a if not ARMS or arm[0] in ARMS]
 
 
 def one(lathe, model, arm, prompt_file, args):
@@ -114,8 +117,9 @@ def main():
     p.add_argument("lathe"), p.add_argument("target"), p.add_argument("draft"), p.add_argument("data"), p.add_argument("temp")
     p.add_argument("texts", nargs="+")
     p.add_argument("--prompts", type=int, default=3), p.add_argument("--prompt-chars", type=int, default=500)
-    p.add_argument("-n", type=int, default=128), p.add_argument("-t", type=int, default=1), p.add_argument("--llama")
+    p.add_argument("--arms", help="names joined by commas, none among them"), p.add_argument("-n", type=int, default=128), p.add_argument("-t", type=int, default=1), p.add_argument("--llama")
     args = p.parse_args()
+    ARMS.extend(args.arms.split(",") if args.arms else [])
     for text in args.texts:
         prompts = pieces(args.data, text, args.prompts, args.prompt_chars)
         result = measure_lathe(args, prompts)

@@ -49,8 +49,10 @@ void lathe_gate_expect(lathe_gate *gate, double n_tokens) {
     gate->expected = n_tokens;
 }
 
-void lathe_gate_advance(lathe_gate *gate, double seconds) {
-    gate->T += seconds;
+void lathe_gate_advance(lathe_gate *gate, double seconds, double expected) {
+    const double counted = fmin(seconds, 2.0 * expected);
+    gate->T += counted;
+    gate->interrupted_s += seconds - counted;
 }
 
 double lathe_gate_carry(const lathe_gate *gate) {
@@ -148,7 +150,14 @@ void lathe_gate_plain(lathe_gate *gate, double seconds, double forward_s) {
     gate->plain[gate->n_plain++] = forward_s;
     gate->n_plain_ever += gate->n_plain_ever < FIRST_PLAIN;
     review_price(gate);
-    gate->T += seconds;
+    gate->rounds_since_interruption++;
+    double beside = seconds - forward_s;
+    if (beside > gate->plain_s && gate->rounds_since_interruption > 32) {
+        gate->interrupted_s += beside;
+        gate->rounds_since_interruption = 0;
+        beside = 0.0;
+    }
+    gate->T += forward_s + beside;
     gate->P += forward_s;
     /* What was priced dearer than this measurement says is taken back. */
     for (int32_t i = 0; i < gate->n_since; i++)

@@ -37,8 +37,9 @@ void lathe_gate_init(lathe_gate *gate, double share);
 void lathe_gate_answer(lathe_gate *gate, double prompt_s);
 /* The answer is to have so many tokens, unless the text ends before; told behind lathe_gate_answer. */
 void lathe_gate_expect(lathe_gate *gate, double n_tokens);
-/* Time spent in advance, on a draft model's prompt: a loss until drafts repay it. */
-void lathe_gate_advance(lathe_gate *gate, double seconds);
+/* Time spent in advance, on a draft model's prompt: a loss until drafts repay it. More than twice what was
+ * expected was an interruption, which plain decoding would have met too. */
+void lathe_gate_advance(lathe_gate *gate, double seconds, double expected);
 /* Price of a plain step now, in seconds; 0 before the first four plain rounds. */
 double lathe_gate_price(const lathe_gate *gate);
 /* Seconds that may be lost in all: the share of the answer so far, or of its first 64 tokens at least; of as

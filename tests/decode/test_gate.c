@@ -138,7 +138,8 @@ static void test_carry(void **state) {
     check_near(lathe_gate_room(&g), .02 * 64 * lathe_gate_price(&g), 1e-9);
     g.carry = 1e9;
     assert_true(excess_after(g, 1, 0, 0.0, 64) > 3.0); /* what it costs: a short answer can lose more */
-    lathe_gate_plain(&g, 3.0, 1.0);                    /* an answer that lost */
+    for (int i = 0; i < 3; i++) /* an answer that lost */
+        lathe_gate_plain(&g, 1.9, 1.0);
     g.carry = 1.0;
     lathe_gate_answer(&g, 0.0);
     check_near(g.carry, 0.0, 1e-12);
@@ -152,6 +153,17 @@ static void test_interruption(void **state) {
     check_near(g.interrupted_s, 50 - 1.75, 1e-9);
     lathe_gate_drafted(&g, 1.4, 50.0, 1); /* the second in a row counts in full */
     assert_true(g.T > 50.0);
+    g = warm(.02);
+    lathe_gate_plain(&g, 21.0, 1.0); /* beside the forward pass of a plain round */
+    check_near(g.T - g.P, 0.0, 1e-9);
+    check_near(g.interrupted_s, 20.0, 1e-9);
+    lathe_gate_plain(&g, 21.0, 1.0);
+    check_near(g.T - g.P, 20.0, 1e-9);
+    g = warm(.02);
+    lathe_gate_advance(&g, 9.0, 1.0); /* and while a draft reads the prompt */
+    check_near(g.T, 2.0, 1e-9);
+    lathe_gate_advance(&g, 1.5, 1.0);
+    check_near(g.T, 3.5, 1e-9);
 }
 
 int main(void) {
