@@ -103,6 +103,11 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_tree_text(const lathe_tree *tree, l
                                                        int32_t root, char **text, size_t *n_bytes,
                                                        lathe_error *err);
 
+/** The tree with every observed inner node as a leaf at distance 0 from a hidden node that takes its place.
+ */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_names_at_leaves(const lathe_tree *tree, lathe_tree *out,
+                                                                  lathe_error *err);
+
 /** Robinson-Foulds on the names that both trees share as observed nodes. */
 typedef struct lathe_tree_difference {
     int32_t n_a, n_b;                       /**< splits of either tree that have two names on each side */
@@ -402,13 +407,21 @@ typedef enum lathe_latent_method {
     LATHE_LATENT_CLRG,
 } lathe_latent_method;
 
+/** What neighbour joining's negative lengths become. */
+typedef enum lathe_negative {
+    LATHE_NEGATIVE_KEEP,
+    LATHE_NEGATIVE_ZERO,    /**< 0 */
+    LATHE_NEGATIVE_TRANSFER /**< 0, and the sibling's length is less by as much: their distance stays; 0 at
+                               the last three nodes */
+} lathe_negative;
 /** Zero it for the defaults. */
 typedef struct lathe_latent_params {
     lathe_latent_method method;
     double eps;      /**< RG: grouping threshold; 0: 0.8 of the lower quartile of NJ's inner edges */
     double tau;      /**< RG: distances beyond are not looked at; 0: three times the median tree edge; inf */
     double contract; /**< shorter edges at hidden nodes are merged; 0: eps / 2 */
-    bool no_refine;  /**< CLRG without the sweep over high-degree nodes */
+    lathe_negative negative; /**< NJ and BIONJ */
+    bool no_refine;          /**< CLRG without the sweep over high-degree nodes */
     const lathe_progress *progress;
 } lathe_latent_params;
 typedef struct lathe_latent_info {

@@ -12,17 +12,18 @@
 typedef struct tree_args {
     bool unused;
     const char *dist, *fasta, *output, *root, *class_name, *ignore, *whitelist, *blacklist;
-    int32_t dna, algo, weight, prune, format, ties;
+    int32_t negative, dna, algo, weight, prune, format, ties;
     int64_t folds, dim, bins, max_states, bootstrap, min_pairs, n_threads, seed, trunc, corrupt_per_node;
     double corrupted, eps, tau, p_value, beta, smoothing;
-    bool mpi, strict, robust, no_refine, bias, symmetrise, missing_drop, newick, dot, graphml, edges, svg,
-        ascii;
+    bool mpi, strict, robust, no_refine, bias, symmetrise, missing_drop, newick, newick_leaves, dot, graphml,
+        edges, svg, ascii;
 } tree_args;
 
 static const char *const algos[] = {"auto", "chow-liu", "nj", "bionj", "snj", "rg", "clrg", "tan", NULL};
 static const char *const weights[] = {"auto", "mi", "agree", "abscorr", "gauss", NULL};
 static const char *const prunes[] = {"none", "bic", "gtest", "thr", NULL};
 static const char *const dna_models[] = {"jc", "k2p", "logdet", "hamming", NULL};
+static const char *const negatives[] = {"keep", "zero", "transfer", NULL};
 static const char *const ties[] = {"random", "index", NULL};
 enum { ALGO_AUTO, ALGO_CHOW_LIU, ALGO_NJ, ALGO_BIONJ, ALGO_SNJ, ALGO_RG, ALGO_CLRG, ALGO_TAN };
 
@@ -60,9 +61,11 @@ static const lathe_option learn_options[] = {
     { .name = "eps", .group = "method", .arg = "E", .kind = LATHE_OPTION_REAL, .offset = AT(eps), .min = 0, .max = 1e6, .default_text = "from the data", .help = "rg, clrg: grouping threshold, about the shortest edge" },
     { .name = "tau", .group = "method", .arg = "T", .kind = LATHE_OPTION_REAL, .offset = AT(tau), .min = 0, .max = 1e9, .default_text = "from the data", .help = "rg, clrg: distances beyond are not looked at" },
     { .name = "no-refine", .group = "method", .kind = LATHE_OPTION_FLAG, .offset = AT(no_refine), .help = "clrg: no sweep over nodes of high degree" },
+    { .name = "negative", .group = "method", .arg = "RULE", .kind = LATHE_OPTION_CHOICE, .choices = negatives, .offset = AT(negative), .default_text = "keep", .help = "nj, bionj: negative lengths stay, become 0, or become 0 at the sibling's cost: keep, zero, transfer" },
     { .name = "root", .group = "output", .arg = "NAME", .kind = LATHE_OPTION_TEXT, .offset = AT(root), .default_text = "the middle", .help = "root of drawings and Newick" },
     { .name = "output", .short_name = "o", .group = "output", .arg = "FILE", .kind = LATHE_OPTION_FILE, .offset = AT(output), .help = "by extension: .nwk .dot .graphml .csv .svg .html; .json: the model for infer, score, sample, impute" },
     { .name = "newick", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(newick), .help = "print Newick" },
+    { .name = "newick-leaves", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(newick_leaves), .help = "Newick: observed inner nodes as leaves of length 0" },
     { .name = "dot", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(dot), .help = "print DOT" },
     { .name = "graphml", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(graphml), .help = "print GraphML" },
     { .name = "edges", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(edges), .help = "print edges as CSV" },
@@ -147,6 +150,18 @@ static bool wants_model(const tree_args *a) {
     return n > 5 && strcmp(a->output + n - 5, ".json") == 0;
 }
 
+/* lathe_tree_text; of Newick the form that --newick-leaves asks for. */
+static lathe_status tree_text(const tree_args *a, const lathe_tree *tree, lathe_tree_format format,
+                              int32_t root, char **text, size_t *n_bytes, lathe_error *err) {
+    if (format != LATHE_TREE_NEWICK || !a->newick_leaves)
+        return lathe_tree_text(tree, format, root, text, n_bytes, err);
+    lathe_tree leaves;
+    lathe_status st = lathe_tree_names_at_leaves(tree, &leaves, err);
+    st = st ? st : lathe_tree_text(&leaves, format, root, text, n_bytes, err);
+    lathe_tree_free(&leaves);
+    return st;
+}
+
 static lathe_status show_tree(const tree_args *a, lathe_cli *cli, const lathe_tree *tree, lathe_error *err) {
     int32_t root = -1;
     char *text = NULL;
@@ -161,7 +176,7 @@ static lathe_status show_tree(const tree_args *a, lathe_cli *cli, const lathe_tr
         lathe_tree_format format = LATHE_TREE_NEWICK;
         st = format_of(a->output, &format, err);
         if (!st)
-            st = lathe_tree_text(tree, format, root, &text, &n_bytes, err);
+            st = tree_text(a, tree, format, root, &text, &n_bytes, err);
         if (!st)
             st = lathe_file_write(a->output, text, n_bytes, err);
         free(text);
@@ -176,7 +191,7 @@ static lathe_status show_tree(const tree_args *a, lathe_cli *cli, const lathe_tr
     for (size_t f = 0; f < LATHE_LEN(wanted) && !st; f++) {
         if (!wanted[f] || (f == LATHE_TREE_ASCII && one && !a->ascii))
             continue;
-        st = lathe_tree_text(tree, (lathe_tree_format) f, root, &text, &n_bytes, err);
+        st = tree_text(a, tree, (lathe_tree_format) f, root, &text, &n_bytes, err);
         if (!st) {
             fwrite(text, 1, n_bytes, cli->out);
             free(text);
@@ -275,6 +290,7 @@ static lathe_status learn_latent(const tree_args *a, lathe_cli *cli, int32_t alg
     const lathe_latent_params params = {.method = (lathe_latent_method) (algo - ALGO_NJ),
                                         .eps = a->eps,
                                         .tau = a->tau,
+                                        .negative = (lathe_negative) a->negative,
                                         .no_refine = a->no_refine,
                                         .progress = &cli->progress};
     st = lathe_latent_tree(&dist, &params, tree, &info, err);
@@ -469,6 +485,8 @@ static lathe_status run_learn(const void *args, lathe_cli *cli, lathe_error *err
                           "--whitelist, --blacklist and --drop-missing are for --algo chow-liu");
     if (far && (algo == ALGO_CHOW_LIU || algo == ALGO_TAN))
         return lathe_fail(err, LATHE_ERR_ARG, "--algo %s wants samples, not distances", algos[algo]);
+    if (a->negative != LATHE_NEGATIVE_KEEP && algo != ALGO_NJ && algo != ALGO_BIONJ)
+        return lathe_fail(err, LATHE_ERR_ARG, "--negative is for --algo nj and bionj");
     if (algo == ALGO_TAN && wants_model(a))
         return lathe_fail(err, LATHE_ERR_ARG, "-o %s: no models of --algo tan", a->output);
     if (a->mpi)

@@ -641,6 +641,8 @@ lathe_status lathe_latent_tree(const lathe_distances *dist, const lathe_latent_p
     memset(tree, 0, sizeof *tree);
     if (params->method == LATHE_LATENT_NJ || params->method == LATHE_LATENT_BIONJ) {
         st = lathe_nj(dist->d, dist->n, dist->names, params->method == LATHE_LATENT_BIONJ, tree, err);
+        if (!st)
+            lathe_nj_mend(tree, params->negative);
     } else if (params->method == LATHE_LATENT_SNJ) {
         st = lathe_snj(dist->d, dist->n, dist->names, tree, err);
     } else {

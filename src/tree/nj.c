@@ -262,3 +262,19 @@ lathe_status lathe_nj(const double *d, int32_t n, char *const *names, bool bionj
     free_joiner(&s);
     return LATHE_OK;
 }
+
+/* Edges come in pairs of siblings, the last three at one node. */
+void lathe_nj_mend(lathe_tree *tree, lathe_negative negative) {
+    const int32_t n_pairs = tree->n_edges > 3 ? (tree->n_edges - 3) / 2 : 0;
+    for (int32_t k = 0; k < n_pairs && negative == LATHE_NEGATIVE_TRANSFER; k++) {
+        double *a = &tree->edges[2 * k].length, *b = &tree->edges[2 * k + 1].length;
+        double *low = *a < *b ? a : b, *high = *a < *b ? b : a;
+        if (*low < 0) {
+            *high += *low;
+            *low = 0;
+        }
+    }
+    for (int32_t e = 0; e < tree->n_edges && negative != LATHE_NEGATIVE_KEEP; e++)
+        if (tree->edges[e].length < 0)
+            tree->edges[e].length = 0;
+}

@@ -46,6 +46,8 @@ LATHE_NODISCARD lathe_status lathe_tree_covariance(const lathe_tree *tree, int32
 /* The learners on distances d[n * n] (row-major); edges with lengths in a tree of n observed nodes. */
 LATHE_NODISCARD lathe_status lathe_nj(const double *d, int32_t n, char *const *names, bool bionj,
                                       lathe_tree *tree, lathe_error *err);
+/* What becomes of negative lengths of a tree that lathe_nj has just made. */
+void lathe_nj_mend(lathe_tree *tree, lathe_negative negative);
 LATHE_NODISCARD lathe_status lathe_snj(const double *d, int32_t n, char *const *names, lathe_tree *tree,
                                        lathe_error *err);
 

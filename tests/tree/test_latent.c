@@ -359,6 +359,58 @@ static void nj_gives_the_expected_trees_of_real_matrices(void **state) {
     json_decref(expected);
 }
 
+/* Five taxa far from any tree: the first two joined are siblings, one at a negative length. Zero changes
+ * their distance, a transfer does not. */
+static void negative_lengths_are_kept_cut_or_transferred(void **state) {
+    (void) state;
+    static const char text[] = "5\na 0 2 7 9 8\nb 2 0 10 13 12\nc 7 10 0 8 6\nd 9 13 8 0 3\ne 8 12 6 3 0\n";
+    lathe_distances dist;
+    lathe_error err = {0};
+    lathe_tree tree[3];
+    check_ok(lathe_distances_parse(text, strlen(text), "d", false, &dist, &err), err);
+    for (int k = 0; k < 3; k++) {
+        const lathe_latent_params how = {.method = LATHE_LATENT_NJ, .negative = (lathe_negative) k};
+        check_ok(lathe_latent_tree(&dist, &how, &tree[k], NULL, &err), err);
+    }
+    const lathe_tree_edge *kept = tree[0].edges, *cut = tree[1].edges, *moved = tree[2].edges;
+    assert_true(fmin(kept[0].length, kept[1].length) < 0);
+    check_near(fmin(cut[0].length, cut[1].length), 0, 0);
+    check_near(fmax(cut[0].length, cut[1].length), fmax(kept[0].length, kept[1].length), 0);
+    check_near(fmin(moved[0].length, moved[1].length), 0, 0);
+    check_near(moved[0].length + moved[1].length, kept[0].length + kept[1].length, 1e-15);
+    for (int e = 0; e < tree[0].n_edges; e++) {
+        assert_true(cut[e].length >= 0 && moved[e].length >= 0);
+        assert_true(kept[e].u == cut[e].u && kept[e].u == moved[e].u && kept[e].v == moved[e].v);
+    }
+    for (int k = 0; k < 3; k++)
+        lathe_tree_free(&tree[k]);
+    lathe_distances_free(&dist);
+}
+
+/* a - b - c with b observed inside: b becomes a leaf of length 0, and the splits stay. */
+static void names_can_be_moved_to_leaves(void **state) {
+    (void) state;
+    static const char text[] = "(a:1,c:2,(d:1,e:1)0.75:3)b;";
+    lathe_tree tree, leaves;
+    lathe_tree_difference d;
+    lathe_error err = {0};
+    char *written = NULL;
+    check_ok(lathe_tree_parse_newick(text, strlen(text), &tree, &err), err);
+    check_ok(lathe_tree_names_at_leaves(&tree, &leaves, &err), err);
+    assert_int_equal(leaves.n_observed, 5);
+    assert_int_equal(leaves.n_nodes, tree.n_nodes + 1);
+    assert_int_equal(leaves.n_edges, tree.n_edges + 1);
+    check_ok(lathe_tree_text(&leaves, LATHE_TREE_NEWICK, -1, &written, NULL, &err), err);
+    assert_non_null(strstr(written, "b:0"));
+    assert_non_null(strstr(written, "0.75:3"));
+    assert_null(strstr(written, ")b"));
+    check_ok(lathe_tree_compare(&tree, &leaves, &d, &err), err);
+    assert_int_equal(d.missing + d.extra, 0);
+    free(written);
+    lathe_tree_free(&tree);
+    lathe_tree_free(&leaves);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_quartet_is_recovered_with_its_lengths),
@@ -368,6 +420,8 @@ int main(void) {
         cmocka_unit_test(one_two_and_three_taxa_work),
         cmocka_unit_test(bad_distances_are_refused),
         cmocka_unit_test(truncated_products_and_distances_match_hand_numbers),
+        cmocka_unit_test(negative_lengths_are_kept_cut_or_transferred),
+        cmocka_unit_test(names_can_be_moved_to_leaves),
         cmocka_unit_test(newick_survives_the_round_trip),
         cmocka_unit_test(nj_gives_the_expected_trees_of_real_matrices),
     };
