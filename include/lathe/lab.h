@@ -66,12 +66,21 @@ LATHE_API const lathe_lab_info *lathe_lab_at(size_t i);
 /** By name, or NULL. */
 LATHE_API const lathe_lab_info *lathe_lab_find(const char *name);
 
+/** Which grammar: a tree of rules, or words of classes that select each other (273 words; 1089 with full_a6).
+ */
+typedef enum lathe_lab_data { LATHE_LAB_TREE, LATHE_LAB_LEX } lathe_lab_data;
+
 typedef struct lathe_lab_params {
     size_t struct_size;
     bool quick;
     bool exact_only; /**< closed forms alone, where a lab has such: seconds; the rest stays unmeasured */
     int32_t n_seeds; /**< 0: the lab's own */
     uint64_t seed;   /**< of the first run; run i has seed + i */
+    /** Of muon-curvature alone: the data set, the held-out text's imbalance (NaN: as trained), and the long
+     * runs that the claim on imbalance needs (half an hour on 2 cores). */
+    lathe_lab_data data;
+    double val_s;
+    bool full_a6;
     int32_t n_threads;
     const char
         *folder; /**< gets report.html, metrics.json, runs.csv; made if missing; NULL: nothing is written */

@@ -13,16 +13,24 @@ typedef struct lab_args {
     bool quick, strict, exact_only;
     int64_t seeds, seed, threads;
     const char *output, *claims;
+    int32_t data;
+    bool val_s_seen, full_a6;
+    double val_s;
 } lab_args;
 
 #define AT(field) offsetof(lab_args, field)
 // clang-format off
+static const char *const datas[] = {"tree", "lex", NULL};
+
 static const lathe_option options[] = {
     { .name = "quick", .group = "run", .kind = LATHE_OPTION_FLAG, .offset = AT(quick), .help = "the small version, under a minute: fewer seeds, fewer claims" },
     { .name = "exact-only", .group = "run", .kind = LATHE_OPTION_FLAG, .offset = AT(exact_only), .help = "closed forms alone, where the lab has such: seconds" },
     { .name = "strict", .group = "run", .kind = LATHE_OPTION_FLAG, .offset = AT(strict), .help = "exit status 1 unless all measured claims hold" },
     { .name = "seeds", .group = "run", .arg = "N", .kind = LATHE_OPTION_INT, .offset = AT(seeds), .min = 0, .max = 1000, .default_text = "0", .help = "runs of each setting; 0: the lab's own number" },
     { .name = "seed", .group = "run", .arg = "N", .kind = LATHE_OPTION_INT, .offset = AT(seed), .min = 0, .max = 9e15, .default_text = "0", .help = "seed of the first run" },
+    { .name = "data", .group = "run", .arg = "tree|lex", .kind = LATHE_OPTION_CHOICE, .offset = AT(data), .choices = datas, .default_text = "tree", .help = "(muon-curvature) rules of a tree, or words that select each other: 1500 steps instead of 400" },
+    { .name = "val-s", .group = "run", .arg = "S", .kind = LATHE_OPTION_REAL, .offset = AT(val_s), .seen_offset = AT(val_s_seen), .min = 0, .max = 3, .default_text = "as trained", .help = "(muon-curvature) imbalance of the held-out text" },
+    { .name = "full-a6", .group = "run", .kind = LATHE_OPTION_FLAG, .offset = AT(full_a6), .help = "(muon-curvature) what the claim on imbalance needs: 1089 words, 1500 steps, 30 points, held out at s = 0; half an hour" },
     { .name = "threads", .short_name = "t", .group = "run", .arg = "N", .kind = LATHE_OPTION_INT, .offset = AT(threads), .min = 0, .max = 1024, .env = "LATHE_THREADS", .default_text = "cores, at most 2", .help = "runs that go on at a time" },
     { .name = "output", .short_name = "o", .group = "output", .arg = "FOLDER", .kind = LATHE_OPTION_FILE, .offset = AT(output), .default_text = "lab-NAME", .help = "gets report.html, metrics.json, runs.csv" },
     { .name = "claims", .group = "output", .arg = "FOLDER", .kind = LATHE_OPTION_FILE, .offset = AT(claims), .help = "no run: the page of all claims (-o FILE.md) from FOLDER/NAME.json, the metrics of full runs" },
@@ -109,6 +117,10 @@ static void command_of(const lab_args *a, const char *name, char *out, size_t si
         n += snprintf(out + n, size - (size_t) n, " --seeds %lld", (long long) a->seeds);
     if (n > 0 && a->seed > 0)
         n += snprintf(out + n, size - (size_t) n, " --seed %lld", (long long) a->seed);
+    if (n > 0 && (a->full_a6 || a->data > 0))
+        n += snprintf(out + n, size - (size_t) n, "%s", a->full_a6 ? " --full-a6" : " --data lex");
+    if (n > 0 && a->val_s_seen)
+        n += snprintf(out + n, size - (size_t) n, " --val-s %g", a->val_s);
 }
 
 static lathe_status run(const void *args, lathe_cli *cli, lathe_error *err) {
@@ -136,6 +148,9 @@ static lathe_status run(const void *args, lathe_cli *cli, lathe_error *err) {
     p.exact_only = a->exact_only;
     p.n_seeds = (int32_t) a->seeds;
     p.seed = (uint64_t) a->seed;
+    p.full_a6 = a->full_a6;
+    p.data = a->full_a6 ? LATHE_LAB_LEX : (lathe_lab_data) a->data;
+    p.val_s = a->val_s_seen ? a->val_s : a->full_a6 ? 0 : NAN;
     p.n_threads = a->threads > 0 ? (int32_t) a->threads : cores < 2 ? cores : 2;
     p.folder = a->output ? a->output : folder;
     p.command = command;

@@ -16,7 +16,7 @@
 enum { RUNS_MAX = 64 << 20 };
 
 lathe_lab_params lathe_lab_params_default(void) {
-    return (lathe_lab_params){.struct_size = sizeof(lathe_lab_params), .n_threads = 1};
+    return (lathe_lab_params){.struct_size = sizeof(lathe_lab_params), .val_s = NAN, .n_threads = 1};
 }
 
 /* --- What a lab calls ------------------------------------------------------------------------------- */
@@ -194,6 +194,15 @@ static lathe_status run(lathe_lab *lab, const lathe_lab_params *params, double *
 
 lathe_status lathe_lab_run_entry(const lathe_lab_entry *entry, const lathe_lab_params *params,
                                  lathe_lab_result *result, lathe_error *err) {
+    const bool own = params->data != LATHE_LAB_TREE || params->full_a6 || !isnan(params->val_s);
+    if (own && strcmp(entry->info.name, "muon-curvature") != 0)
+        return lathe_fail(err, LATHE_ERR_ARG,
+                          "data, held-out imbalance and long runs are choices of muon-curvature, not of %s",
+                          entry->info.name);
+    if (own && (params->quick || params->exact_only))
+        return lathe_fail(err, LATHE_ERR_ARG, "other data and long runs have no quick version");
+    if (!isnan(params->val_s) && !(params->val_s >= 0 && params->val_s <= 3))
+        return lathe_fail(err, LATHE_ERR_ARG, "the held-out imbalance must be from 0 to 3");
     if (params->n_seeds < 0 || params->n_seeds > 1000 || params->n_threads < 1 || params->n_threads > 1024)
         return lathe_fail(err, LATHE_ERR_ARG,
                           "a lab takes 1 to 1000 seeds and 1 to 1024 threads, not %d and %d", params->n_seeds,
@@ -205,6 +214,9 @@ lathe_status lathe_lab_run_entry(const lathe_lab_entry *entry, const lathe_lab_p
                                 : params->quick     ? entry->n_seeds_quick
                                                     : entry->info.n_seeds,
                      .seed = params->seed,
+                     .data = params->data,
+                     .val_s = params->val_s,
+                     .full_a6 = params->full_a6,
                      .n_threads = params->n_threads,
                      .logger = &params->logger,
                      .progress = &params->progress};

@@ -23,6 +23,9 @@ struct lathe_lab {
     bool quick, exact_only;
     int32_t n_seeds;
     uint64_t seed;
+    lathe_lab_data data; /* and the two below: muon-curvature's */
+    double val_s;
+    bool full_a6;
     int32_t n_threads;
     const lathe_logger *logger;
     const lathe_progress *progress;

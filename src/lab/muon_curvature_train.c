@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "lab/grammar.h"
 #include "lab/jobs.h"
+#include "lab/lexicon.h"
 #include "lab/muon_curvature.h"
 #include "lab/step_curvature.h"
 #include "lab/trainer.h"
@@ -20,13 +21,17 @@ enum {
     TRAIN = 600000,
     HELD_OUT = 40000,
     SENTENCE = LATHE_GRAMMAR_LENGTH + 1, /* with its separator: sequences begin with one */
-    POINTS = 8,
+    POINTS = 32,                         /* at most */
+    POINTS_FULL = 8,
+    STEPS_LEX = 1500,
+    POINTS_A6 = 30,
     POINTS_QUICK = 3,
     IMBALANCES = 3,
     LAYERS = LATHE_STEP_LAYERS
 };
-static const int32_t points_full[POINTS] = {70, 100, 150, 200, 250, 300, 350, 400};
+static const int32_t points_full[POINTS_FULL] = {70, 100, 150, 200, 250, 300, 350, 400};
 static const int32_t points_quick[POINTS_QUICK] = {70, 100, 120};
+static const int32_t points_lex[POINTS_FULL] = {200, 350, 500, 700, 900, 1100, 1300, 1500};
 static const double imbalances[IMBALANCES] = {0, 0.5, 1};
 #define RATE 3e-3
 
@@ -43,6 +48,7 @@ typedef struct study {
     const int32_t *points;
     int32_t n_points, steps;
     int first_s, n_s;  /* of imbalances */
+    bool lex, large;   /* words instead of the tree; many of them, and medians along a run */
     outcome *outcomes; /* [IMBALANCES][RULES][n_seeds] */
 } study;
 
@@ -100,7 +106,8 @@ static lathe_status learn(const study *s, lathe_lab_jobs *jobs, run_state *w, ui
         if (look)
             st = validate(w->net, w->text + TRAIN, &o->val[point], err);
         for (int r = 0; r < ROWS; r++)
-            rows[r] = w->text + lathe_rng_below(&rng, (TRAIN - CTX - 1) / SENTENCE) * SENTENCE;
+            rows[r] = w->text + (s->lex ? lathe_rng_below(&rng, TRAIN - CTX - 1)
+                                        : lathe_rng_below(&rng, (TRAIN - CTX - 1) / SENTENCE) * SENTENCE);
         if (!st)
             st = set_batch(w->net, rows, err);
         lathe_small_net_get(w->net, w->before);
@@ -117,13 +124,34 @@ static lathe_status learn(const study *s, lathe_lab_jobs *jobs, run_state *w, ui
     return st ? st : validate(w->net, w->text + TRAIN, &o->final, err);
 }
 
+/* Text with imbalance s, to learn from, and held out, with val_s where the lab was given one. */
+static void write_texts(const study *s, uint64_t random, double imbalance, int32_t *text) {
+    const double held_out = isnan(s->lab->val_s) ? imbalance : s->lab->val_s;
+    lathe_rng rng = lathe_rng_new(random, LATHE_RNG_LAB_DATA, 4);
+    for (int part = 0; part < 2; part++) {
+        int32_t *out = part == 0 ? text : text + TRAIN;
+        const size_t n = part == 0 ? TRAIN : HELD_OUT;
+        if (s->lex) {
+            lathe_lexicon lexicon;
+            lathe_lexicon_make(random, part == 0 ? imbalance : held_out, s->large, &lexicon);
+            lathe_lexicon_text(&lexicon, &rng, out, n);
+        } else {
+            lathe_grammar grammar;
+            lathe_grammar_make(random, part == 0 ? imbalance : held_out, &grammar);
+            lathe_grammar_text(&grammar, &rng, out, n);
+        }
+    }
+}
+
 static lathe_status job(void *ctx, lathe_lab_jobs *jobs, int32_t i, lathe_error *err) {
     const study *s = ctx;
     const rule r = (rule) (i % RULES);
     const int imbalance = s->first_s + i / RULES % s->n_s;
     const int32_t seed = i / RULES / s->n_s;
     const uint64_t random = s->lab->seed + (uint64_t) seed;
-    const lathe_small_shape shape = {.n_vocab = LATHE_GRAMMAR_VOCAB,
+    const lathe_small_shape shape = {.n_vocab = !s->lex    ? LATHE_GRAMMAR_VOCAB
+                                                : s->large ? LATHE_LEXICON_VOCAB_LARGE
+                                                           : LATHE_LEXICON_VOCAB,
                                      .n_embd = 64,
                                      .n_layer = 2,
                                      .n_head = 4,
@@ -132,8 +160,6 @@ static lathe_status job(void *ctx, lathe_lab_jobs *jobs, int32_t i, lathe_error 
                                      .rows = ROWS,
                                      .products = true};
     run_state w = {0};
-    lathe_grammar grammar;
-    lathe_grammar_make(random, imbalances[imbalance], &grammar);
     lathe_status st = lathe_small_net_new(&shape, &w.net, err);
     if (st)
         return st;
@@ -145,9 +171,7 @@ static lathe_status job(void *ctx, lathe_lab_jobs *jobs, int32_t i, lathe_error 
                                  &w.trainer, err)
              : lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a text of %d tokens", TRAIN + HELD_OUT);
     if (!st) {
-        lathe_rng rng = lathe_rng_new(random, LATHE_RNG_LAB_DATA, 4);
-        lathe_grammar_text(&grammar, &rng, w.text, TRAIN);
-        lathe_grammar_text(&grammar, &rng, w.text + TRAIN, HELD_OUT);
+        write_texts(s, random, imbalances[imbalance], w.text);
         lathe_small_net_init(w.net, random);
         w.after = w.before + n;
         st = learn(s, jobs, &w, random, outcome_of(s, imbalance, r, seed), err);
@@ -202,10 +226,12 @@ static const struct {
                   {"taylor gap", q_gap}};
 
 static double along(const study *s, int imbalance, rule r, int32_t seed, quantity of) {
-    double sum = 0;
-    for (int32_t i = 0; i < s->n_points; i++)
-        sum += of(&outcome_of(s, imbalance, r, seed)->at[i]) / s->n_points;
-    return sum;
+    double sum = 0, values[POINTS];
+    for (int32_t i = 0; i < s->n_points; i++) {
+        values[i] = of(&outcome_of(s, imbalance, r, seed)->at[i]);
+        sum += values[i] / s->n_points;
+    }
+    return s->large ? lathe_median(values, (size_t) s->n_points) : sum;
 }
 
 static double matched(const study *s, int imbalance, int32_t seed, quantity of) {
@@ -512,10 +538,23 @@ static lathe_status table(const study *s, lathe_error *err) {
 }
 
 lathe_status lathe_muon_curvature_train(lathe_lab *lab, lathe_error *err) {
+    const bool lex = lab->data == LATHE_LAB_LEX;
+    int32_t points_a6[POINTS_A6];
+    for (int32_t i = 0; i < POINTS_A6; i++)
+        points_a6[i] = STEPS_LEX / POINTS_A6 * (i + 1);
     study s = {.lab = lab,
-               .points = lab->quick ? points_quick : points_full,
-               .n_points = lab->quick ? POINTS_QUICK : POINTS,
-               .steps = lab->quick ? STEPS_QUICK : STEPS,
+               .lex = lex,
+               .large = lab->full_a6,
+               .points = lab->full_a6 ? points_a6
+                         : lex        ? points_lex
+                         : lab->quick ? points_quick
+                                      : points_full,
+               .n_points = lab->full_a6 ? POINTS_A6
+                           : lab->quick ? POINTS_QUICK
+                                        : POINTS_FULL,
+               .steps = lex          ? STEPS_LEX
+                        : lab->quick ? STEPS_QUICK
+                                     : STEPS,
                .first_s = lab->quick ? IMBALANCES - 1 : 0,
                .n_s = lab->quick ? 1 : IMBALANCES};
     s.outcomes = calloc((size_t) IMBALANCES * RULES * (size_t) lab->n_seeds, sizeof *s.outcomes);
@@ -531,18 +570,21 @@ lathe_status lathe_muon_curvature_train(lathe_lab *lab, lathe_error *err) {
     if (!st)
         st = drawings(&s, err);
     if (!st)
-        st = lathe_lab_note(lab,
-                            "Both optimisers have the rate 0.003, clipping at 1 and a warm-up of 50 steps; "
-                            "Muon's update is scaled to "
-                            "AdamW's size, embeddings, positions and head are AdamW's in both runs. "
-                            "Curvature is that of the loss on the "
-                            "step's own batch, the step is the difference of the stored weights, and the "
-                            "first 70 steps are left out, since "
-                            "the warm-up decides their size. A value of a seed is the mean over the "
-                            "imbalances; the interval is over seeds. "
-                            "Data: a tree grammar with one alphabet of 64 terminals; the paper's class "
-                            "grammar is not public.",
-                            err);
+        st = lathe_lab_note(
+            lab,
+            "Both optimisers have the rate 0.003, clipping at 1 and a warm-up of 50 steps; "
+            "Muon's update is scaled to "
+            "AdamW's size, embeddings, positions and head are AdamW's in both runs. "
+            "Curvature is that of the loss on the "
+            "step's own batch, the step is the difference of the stored weights, and the "
+            "first 70 steps are left out, since "
+            "the warm-up decides their size. A value of a seed is the mean over the "
+            "imbalances; the interval is over seeds. "
+            "Data by default: a tree grammar with one alphabet of 64 terminals; with --data lex words of "
+            "five "
+            "classes that select each other, 1500 steps, the first 200 left out. The paper's class "
+            "grammar is not public.",
+            err);
     free(s.outcomes);
     return st;
 }
