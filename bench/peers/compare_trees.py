@@ -95,7 +95,7 @@ def search(table, columns):
     try:
         import bnlearn
         begin = time.perf_counter()
-        bnlearn.structure_learning.fit(frame, methodtype="cl", root_node="x0", verbose=0)
+        bnlearn.structure_learning.fit(frame, methodtype="cl", root_node="x0")
         seconds["bnlearn"] = time.perf_counter() - begin
     except ImportError as e:
         seconds["bnlearn"] = f"not here: {e}"
