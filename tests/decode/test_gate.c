@@ -138,7 +138,7 @@ static void test_carry(void **state) {
     check_near(lathe_gate_room(&g), .02 * 64 * lathe_gate_price(&g), 1e-9);
     g.carry = 1e9;
     assert_true(excess_after(g, 1, 0, 0.0, 64) > 3.0); /* what it costs: a short answer can lose more */
-    for (int i = 0; i < 3; i++) /* an answer that lost */
+    for (int i = 0; i < 3; i++)                        /* an answer that lost */
         lathe_gate_plain(&g, 1.9, 1.0);
     g.carry = 1.0;
     lathe_gate_answer(&g, 0.0);

@@ -159,6 +159,39 @@ static void second_order(void **state) {
     }
 }
 
+/* v^T H v twice by forward mode alone, without any reverse rule, is <v, H v>. */
+static void forward_twice(void **state) {
+    (void) state;
+    for (size_t k = 0; k < LATHE_LEN(cases); k++) {
+        problem p = make(&cases[k]);
+        if (!double_graph_knows(&p.y, 1)) {
+            ggml_free(p.c);
+            continue;
+        }
+        lathe_error err = {0};
+        T *hv[MAX_IN], *slope, *bend, *out[64];
+        T *squared = ggml_sum(p.c, ggml_sqr(p.c, ggml_add(p.c, ggml_cont(p.c, p.y), p.weight)));
+        check_ok(lathe_tensor_hvp(p.c, squared, p.x, p.v, (size_t) p.n, NULL, NULL, hv, &err), err);
+        check_ok(lathe_tensor_jvp(p.c, &squared, 1, p.x, p.v, (size_t) p.n, NULL, &slope, &err), err);
+        check_ok(lathe_tensor_jvp(p.c, &slope, 1, p.x, p.v, (size_t) p.n, NULL, &bend, &err), err);
+        int n = 0;
+        for (int i = 0; i < p.n; i++)
+            out[n++] = hv[i] = ggml_cont(p.c, hv[i]);
+        out[n++] = bend = ggml_cont(p.c, bend);
+        exact e = open_exact(&p, out, n);
+        double vhv = 0, scale = 0;
+        for (int i = 0; i < p.n; i++) {
+            vhv += inner(&e, hv[i], p.v[i]);
+            scale += inner_size(&e, hv[i], p.v[i]);
+        }
+        double twice = double_graph_of(e.g, bend)[0];
+        if (!(fabs(twice - vhv) <= 1e-10 * scale))
+            fail_msg("%s: <v, H v> %.15g, forward mode twice %.15g", cases[k].name, vhv, twice);
+        double_graph_free(e.g);
+        ggml_free(p.c);
+    }
+}
+
 /* A wrong rule is far outside: RoPE's way back with the forward rotation. */
 static void wrong_rules_are_seen(void **state) {
     (void) state;
@@ -178,6 +211,7 @@ static void wrong_rules_are_seen(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(first_order), cmocka_unit_test(second_order),
+                                       cmocka_unit_test(forward_twice),
                                        cmocka_unit_test(wrong_rules_are_seen)};
     lathe_error err = {0};
     if (lathe_fused_new(1, 128, &fused_ops, &err) != LATHE_OK)
