@@ -1,5 +1,7 @@
 /* trees.c - seconds of repeated learning in one process, for bench/README-trees.md.
- * usage: bench_trees chow-liu TABLE.npy THREADS REPEATS | nj DIST.phy REPEATS | gauss COLUMNS ROWS REPEATS
+ * usage: bench_trees chow-liu TABLE.npy THREADS REPEATS | nj DIST.phy REPEATS | gauss COLUMNS ROWS REPEATS |
+ *        popcount COLUMNS ROWS
+ * popcount: the counting of chow-liu alone.
  * gauss: normal columns, one thread, beside the largest matrix product of the library (billions of operations
  * a second; of COLUMNS^2 ROWS operations, a multiplication and an addition counting two, half the square).
  * Prints a line of JSON; the first run, which touches the memory, counts like the others. */
@@ -12,6 +14,7 @@
 
 #include "base/machine.h"
 #include "lathe/tree.h"
+#include "tree/popcount.h"
 
 static int fail(const lathe_error *err) {
     fprintf(stderr, "bench_trees: %s\n", err->text);
@@ -66,6 +69,44 @@ static int gauss(int32_t p, int64_t n, int repeats) {
     return 0;
 }
 
+/* Counting alone: nanoseconds for 64 bytes of a pair, of 8 x 8 columns in the first cache, and of all blocks
+ * of 128 columns of which none lies below the diagonal; and the milliseconds that all pairs take at the
+ * latter. */
+static int popcount(int32_t p, int64_t n) {
+    enum { FEW = 8, BLOCK = 128, TURNS = 2000 };
+    const lathe_popcount_kernel *kernel = lathe_popcount_best();
+    const int64_t n_words = (n + 511) / 512 * 8;
+    const double n_vectors = (double) n_words / 8;
+    uint64_t *bits = aligned_alloc(64, (size_t) (p * n_words) * sizeof *bits);
+    uint32_t *counts = malloc((size_t) BLOCK * BLOCK * sizeof *counts);
+    if (p < FEW || bits == NULL || counts == NULL)
+        return 1;
+    lathe_rng rng = lathe_rng_new(1, 1, 1);
+    for (int64_t k = 0; k < p * n_words; k++)
+        bits[k] = lathe_rng_u64(&rng);
+    double near = INFINITY, far = INFINITY, vectors = 0;
+    for (int r = 0; r < 9; r++) {
+        double begin = lathe_now();
+        for (int t = 0; t < TURNS; t++)
+            kernel->tile(bits, FEW, bits, FEW, n_words, counts, FEW);
+        near = fmin(near, (lathe_now() - begin) / (TURNS * FEW * FEW * n_vectors));
+        begin = lathe_now();
+        vectors = 0;
+        for (int32_t i = 0; i < p; i += BLOCK)
+            for (int32_t j = i; j < p; j += BLOCK) {
+                const int32_t ni = p - i < BLOCK ? p - i : BLOCK, nj = p - j < BLOCK ? p - j : BLOCK;
+                kernel->tile(bits + i * n_words, ni, bits + j * n_words, nj, n_words, counts, BLOCK);
+                vectors += ni * nj * n_vectors;
+            }
+        far = fmin(far, (lathe_now() - begin) / vectors);
+    }
+    printf("{\"kernel\": \"%s\", \"near_ns\": %.4f, \"all_ns\": %.4f, \"pairs_ms\": %.3f}\n", kernel->name,
+           1e9 * near, 1e9 * far, 1e3 * far * 0.5 * p * (p - 1.0) * n_vectors);
+    free(bits);
+    free(counts);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     lathe_error err = {0};
     if (argc == 5 && strcmp(argv[1], "chow-liu") == 0) {
@@ -113,7 +154,9 @@ int main(int argc, char **argv) {
     }
     if (argc == 5 && strcmp(argv[1], "gauss") == 0)
         return gauss(atoi(argv[2]), atoll(argv[3]), atoi(argv[4]));
+    if (argc == 4 && strcmp(argv[1], "popcount") == 0)
+        return popcount(atoi(argv[2]), atoll(argv[3]));
     fprintf(stderr, "usage: bench_trees chow-liu TABLE.npy THREADS REPEATS | nj DIST.phy REPEATS | "
-                    "gauss COLUMNS ROWS REPEATS\n");
+                    "gauss COLUMNS ROWS REPEATS | popcount COLUMNS ROWS\n");
     return 2;
 }
