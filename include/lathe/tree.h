@@ -147,7 +147,8 @@ typedef struct lathe_chow_liu_params {
     int32_t n_bootstrap; /**< resamples for the support; 0: none */
     int64_t min_pairs;   /**< with missing cells: pairs seen in fewer rows are not used; 0: 30, at most n/2 */
     uint64_t seed;
-    int n_threads;                        /**< 0: 1 */
+    double max_seconds; /**< fail at once where all pairs would take longer, by estimate; 0: no limit */
+    int n_threads;      /**< 0: 1 */
     const int32_t *whitelist, *blacklist; /**< pairs of columns, [2 n_...] */
     int32_t n_whitelist, n_blacklist;
     const lathe_progress *progress;
@@ -174,7 +175,7 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_column_pairs_read(const char *path,
                                                                int32_t **pairs, int32_t *n_pairs,
                                                                lathe_error *err);
 /** The maximum-weight spanning tree (or forest) of the pairs' information. The same bits at any number of
- * threads. Cost O(p^2 n / 64) words for two-state columns. */
+ * threads. Cost O(p^2 n / 64) words for two-state columns. LATHE_ERR_INPUT: more than max_seconds. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_chow_liu(const lathe_table *table,
                                                       const lathe_chow_liu_params *params, lathe_tree *tree,
                                                       lathe_chow_liu_info *info, lathe_error *err);

@@ -14,7 +14,7 @@ typedef struct tree_args {
     const char *dist, *fasta, *output, *root, *class_name, *ignore, *whitelist, *blacklist;
     int32_t negative, dna, algo, weight, prune, format, ties;
     int64_t folds, dim, bins, max_states, bootstrap, min_pairs, n_threads, seed, trunc, corrupt_per_node;
-    double corrupted, eps, tau, p_value, beta, smoothing;
+    double max_minutes, corrupted, eps, tau, p_value, beta, smoothing;
     bool mpi, strict, robust, no_refine, bias, symmetrise, missing_drop, newick, newick_leaves, dot, graphml,
         edges, svg, ascii;
 } tree_args;
@@ -72,6 +72,7 @@ static const lathe_option learn_options[] = {
     { .name = "svg", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(svg), .help = "print SVG" },
     { .name = "ascii", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(ascii), .help = "print a drawing in text (default)" },
     { .name = "threads", .short_name = "t", .group = "method", .arg = "N", .kind = LATHE_OPTION_INT, .offset = AT(n_threads), .min = 0, .max = 1024, .env = "LATHE_THREADS", .default_text = "all cores", .help = "threads; the tree does not depend on them" },
+    { .name = "max-minutes", .group = "method", .arg = "M", .kind = LATHE_OPTION_REAL, .offset = AT(max_minutes), .min = 0, .max = 1e9, .default_text = "20", .help = "chow-liu: estimated time beyond which nothing is begun; 0: none" },
     { .name = "seed", .group = "method", .arg = "S", .kind = LATHE_OPTION_INT, .offset = AT(seed), .min = 0, .max = 9e15, .default_text = "1", .help = "of ties and resamples" },
     { .name = "mpi", .group = "method", .kind = LATHE_OPTION_FLAG, .offset = AT(mpi), .help = "chow-liu: share the columns with the other ranks of mpirun" },
 };
@@ -85,6 +86,7 @@ static void defaults(void *args) {
     a->seed = 1;
     a->dim = 1;
     a->folds = 10;
+    a->max_minutes = 20;
 }
 
 /* --- Output -------------------------------------------------------------------------------------------- */
@@ -373,6 +375,7 @@ static lathe_status learn_chow_liu(const tree_args *a, lathe_cli *cli, lathe_tre
                                           .ties_by_index = a->ties == 1,
                                           .n_bootstrap = (int32_t) a->bootstrap,
                                           .min_pairs = a->min_pairs,
+                                          .max_seconds = 60 * a->max_minutes,
                                           .seed = (uint64_t) a->seed,
                                           .n_threads = threads(a),
                                           .progress = &cli->progress};
@@ -384,7 +387,7 @@ static lathe_status learn_chow_liu(const tree_args *a, lathe_cli *cli, lathe_tre
     if (!st && info.n_constant > 0)
         lathe_log(&cli->logger, LATHE_LOG_WARN, "%d columns are constant: their edges carry no information",
                   (int) info.n_constant);
-    if (!st && info.min_n < 30)
+    if (!st && tree->n_edges > 0 && info.min_n < 30)
         lathe_log(&cli->logger, LATHE_LOG_WARN, "an edge rests on %lld rows", (long long) info.min_n);
     if (!st && wants_model(a))
         st = write_model(a, &table, tree, false, false, err);
@@ -456,6 +459,7 @@ static lathe_status learn_with_ranks(const tree_args *a, lathe_cli *cli, int32_t
                                           .ties_by_index = a->ties == 1,
                                           .n_bootstrap = (int32_t) a->bootstrap,
                                           .min_pairs = a->min_pairs,
+                                          .max_seconds = 60 * a->max_minutes,
                                           .seed = (uint64_t) a->seed,
                                           .n_threads = a->n_threads > 0 ? (int) a->n_threads : 1};
     const lathe_table_params how = table_params(a);

@@ -177,6 +177,9 @@ static lathe_status prepare(learner *l, lathe_pool *pool, lathe_error *err) {
               : l->source == LATHE_PAIR_GEMM ? l->p >= MANY_REAL ? TILE_GEMM_MANY : TILE_GEMM
                                              : TILE_PLAIN;
     l->n_blocks = (l->p + l->tile - 1) / l->tile;
+    lathe_status st = lathe_chow_liu_affordable(l, err);
+    if (st)
+        return st;
     if (mixed) {
         l->discrete = malloc((size_t) l->p * sizeof *l->discrete);
         if (l->discrete == NULL)
@@ -184,7 +187,7 @@ static lathe_status prepare(learner *l, lathe_pool *pool, lathe_error *err) {
         for (int32_t i = 0; i < l->p; i++)
             l->discrete[i] = l->table->columns[i].discrete;
     }
-    lathe_status st = check_pairs(l, params->whitelist, params->n_whitelist, "whitelist", err);
+    st = check_pairs(l, params->whitelist, params->n_whitelist, "whitelist", err);
     if (!st)
         st = check_pairs(l, params->blacklist, params->n_blacklist, "blacklist", err);
     if (st)
@@ -291,7 +294,8 @@ static lathe_status learn(const lathe_table *table, const lathe_chow_liu_params 
                  .p = table->n_columns,
                  .p_all = table->n_columns,
                  .n = table->n_rows,
-                 .n_workers = lathe_pool_size(pool)};
+                 .n_workers = lathe_pool_size(pool),
+                 .n_processes = share != NULL ? share->n_ranks : 1};
     lathe_status st = prepare(&l, pool, err);
     st = agreed(share, st, err);
     bool done = false;

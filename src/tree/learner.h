@@ -53,6 +53,7 @@ typedef struct lathe_chow_liu_learner {
     int64_t *banned;
     lathe_chow_liu_worker *workers;
     int n_workers;
+    int n_processes; /* that share the pairs; 0: 1 */
 } lathe_chow_liu_learner;
 
 /* How several processes that hold the same table share its tiles. */
@@ -70,6 +71,10 @@ LATHE_NODISCARD lathe_status lathe_chow_liu_shared(const lathe_table *table,
                                                    const lathe_chow_liu_params *params,
                                                    const lathe_chow_liu_share *share, lathe_tree *tree,
                                                    lathe_chow_liu_info *info, lathe_error *err);
+
+/* LATHE_ERR_INPUT where all pairs would take longer than the parameters allow. source, p_all, n and the
+ * numbers of workers and processes must be set. */
+LATHE_NODISCARD lathe_status lathe_chow_liu_affordable(const lathe_chow_liu_learner *l, lathe_error *err);
 
 typedef struct lathe_pair_value {
     double weight, information; /* what is ordered; plain information */

@@ -101,6 +101,10 @@ static lathe_status set_sizes(ring *r, int64_t p, int64_t n, const char *path, l
     l->max_states = 2;
     l->source = LATHE_PAIR_BITS;
     l->kernel = lathe_popcount_best();
+    l->n_processes = r->n_ranks;
+    lathe_status st = lathe_chow_liu_affordable(l, err);
+    if (st)
+        return st;
     size_t bytes;
     if (!lathe_size_mul(2 * room, (size_t) r->n_words * 8, &bytes))
         return no_memory(err);

@@ -373,6 +373,84 @@ static void the_order_of_columns_does_not_matter(void **state) {
     lathe_table_free(&table);
 }
 
+/* A million columns of four rows are half a million million pairs: hours. Nothing but the columns' names and
+ * cells is touched before that is said. */
+static void too_many_pairs_are_refused_at_once(void **state) {
+    (void) state;
+    enum { P = 1000000 };
+    char name[] = "x";
+    uint16_t codes[4] = {0, 1, 1, 0};
+    lathe_column *columns = calloc(P, sizeof *columns);
+    assert_non_null(columns);
+    for (int32_t i = 0; i < P; i++)
+        columns[i] = (lathe_column){.name = name, .discrete = true, .n_states = 2, .codes = codes};
+    const lathe_table table = {.columns = columns, .n_columns = P, .n_rows = 4};
+    const lathe_chow_liu_params params = {.max_seconds = 1200};
+    lathe_tree tree;
+    lathe_error err = {0};
+    assert_int_equal(lathe_chow_liu(&table, &params, &tree, NULL, &err), LATHE_ERR_INPUT);
+    assert_non_null(strstr(err.text, "1000000 columns of 4 rows are 5e+11 pairs: about 392 minutes"));
+    assert_non_null(strstr(err.text, "--ignore"));
+    assert_non_null(strstr(err.text, "--mpi"));
+    assert_non_null(strstr(err.text, "--max-minutes"));
+    lathe_tree_free(&tree);
+    free(columns);
+}
+
+/* The limit counts resamples, and lies between what is refused and what is done. */
+static void the_limit_is_where_the_estimate_says(void **state) {
+    (void) state;
+    lathe_table table;
+    make_table(3, 8, &table);
+    lathe_chow_liu_params params = {.max_seconds = 3 * 27.1e-9}; /* three pairs of 7 + 160/8 + 0.0015 8 ns */
+    lathe_tree tree;
+    lathe_error err = {0};
+    check_ok(lathe_chow_liu(&table, &params, &tree, NULL, &err), err);
+    lathe_tree_free(&tree);
+    params.max_seconds = 3 * 26.9e-9;
+    assert_int_equal(lathe_chow_liu(&table, &params, &tree, NULL, &err), LATHE_ERR_INPUT);
+    lathe_tree_free(&tree);
+    params.max_seconds = 3 * 3 * 27.1e-9;
+    params.n_bootstrap = 2;
+    check_ok(lathe_chow_liu(&table, &params, &tree, NULL, &err), err);
+    lathe_tree_free(&tree);
+    params.n_bootstrap = 3;
+    assert_int_equal(lathe_chow_liu(&table, &params, &tree, NULL, &err), LATHE_ERR_INPUT);
+    assert_non_null(strstr(err.text, "--bootstrap"));
+    lathe_tree_free(&tree);
+    lathe_table_free(&table);
+}
+
+static void no_row_one_column_and_two(void **state) {
+    (void) state;
+    lathe_table table;
+    lathe_tree tree;
+    lathe_error err = {0};
+    static const struct {
+        const char *text;
+        int32_t n_edges; /* -1: refused */
+        const char *says;
+    } cases[] = {{"", -1, "no header line"},
+                 {"a,b\n", -1, "a header, but no rows"},
+                 {"a\n0\n1\n", 0, ""},
+                 {"a,b\n0,1\n1,1\n1,0\n", 1, ""}};
+    for (size_t k = 0; k < LATHE_LEN(cases); k++) {
+        const lathe_status st =
+            lathe_table_parse(cases[k].text, strlen(cases[k].text), "t.csv", NULL, &table, &err);
+        if (cases[k].n_edges < 0) {
+            assert_int_equal(st, LATHE_ERR_INPUT);
+            assert_non_null(strstr(err.text, cases[k].says));
+            continue;
+        }
+        check_ok(st, err);
+        check_ok(lathe_chow_liu(&table, NULL, &tree, NULL, &err), err);
+        assert_int_equal(tree.n_nodes, cases[k].n_edges + 1);
+        assert_int_equal(tree.n_edges, cases[k].n_edges);
+        lathe_tree_free(&tree);
+        lathe_table_free(&table);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trees_are_those_of_brute_force),
@@ -384,6 +462,9 @@ int main(void) {
         cmocka_unit_test(supports_measure_stability),
         cmocka_unit_test(the_order_of_columns_does_not_matter),
         cmocka_unit_test(doubled_rows_and_flipped_codes_change_nothing),
+        cmocka_unit_test(too_many_pairs_are_refused_at_once),
+        cmocka_unit_test(the_limit_is_where_the_estimate_says),
+        cmocka_unit_test(no_row_one_column_and_two),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
