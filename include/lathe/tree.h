@@ -168,6 +168,18 @@ typedef struct lathe_chow_liu_info {
  * complete. On failure the table can only be freed. */
 LATHE_API LATHE_NODISCARD lathe_status lathe_table_drop_incomplete(lathe_table *table, int64_t *n_dropped,
                                                                    lathe_error *err);
+/** The strongest dependence of a column's gaps on another column's values. */
+typedef struct lathe_missing_dependence {
+    int32_t masked, other; /**< columns; -1: no pair could be tested */
+    double phi;            /**< size, >= 0: sqrt(chi-squared / n) */
+    double p_value;        /**< smallest of all tests, times their number (Bonferroni), at most 1 */
+    int64_t n_tests;
+} lathe_missing_dependence;
+/** Tests gaps against values: pairs with expected counts (real columns: groups) of at least 5. Cost: rows
+ * times columns times columns with gaps. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_table_missing_dependence(const lathe_table *table,
+                                                                      lathe_missing_dependence *out,
+                                                                      lathe_error *err);
 /** Pairs of columns from a file for whitelist or blacklist: two names a line (CSV, TSV; further columns and a
  * header u,v or from,to are passed over). free() *pairs, [2 * *n_pairs]. Unknown names are errors with their
  * line. */

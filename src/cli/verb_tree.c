@@ -344,6 +344,37 @@ static lathe_table_params table_params(const tree_args *a) {
                                                                                         : 1};
 }
 
+/* Warns where cells seem to be missing for a reason: estimates from the pairs at hand are then off. */
+static lathe_status look_at_gaps(lathe_cli *cli, const lathe_table *table, lathe_error *err) {
+    const double most_cells = 4e9; /* some seconds */
+    int32_t n_gappy = 0;
+    for (int32_t i = 0; i < table->n_columns; i++)
+        n_gappy += table->columns[i].n_missing > 0;
+    if (n_gappy == 0)
+        return LATHE_OK;
+    if ((double) n_gappy * table->n_columns * (double) table->n_rows > most_cells) {
+        lathe_log(&cli->logger, LATHE_LOG_WARN,
+                  "too many cells to test whether values are missing for a reason");
+        return LATHE_OK;
+    }
+    lathe_missing_dependence found;
+    lathe_status st = lathe_table_missing_dependence(table, &found, err);
+    if (st || found.masked < 0)
+        return st;
+    const char *masked = table->columns[found.masked].name, *other = table->columns[found.other].name;
+    if (found.p_value < 0.01)
+        lathe_log(
+            &cli->logger, LATHE_LOG_WARN,
+            "values seem to be missing for a reason: gaps of '%.60s' go with '%.60s' (phi %.2g, p %.2g)",
+            masked, other, found.phi, found.p_value);
+    if (cli->json)
+        json_object_set_new(cli->result, "missing_dependence",
+                            json_pack("{s:o, s:o, s:o, s:o}", "missing", lathe_json_string(masked), "with",
+                                      lathe_json_string(other), "phi", lathe_json_real(found.phi), "p_value",
+                                      lathe_json_real(found.p_value)));
+    return LATHE_OK;
+}
+
 static lathe_status learn_chow_liu(const tree_args *a, lathe_cli *cli, lathe_tree *tree, lathe_error *err) {
     lathe_table table;
     const lathe_table_params how = table_params(a);
@@ -351,7 +382,8 @@ static lathe_status learn_chow_liu(const tree_args *a, lathe_cli *cli, lathe_tre
     if (st)
         return st;
     int64_t n_dropped = 0;
-    if (a->missing_drop)
+    st = look_at_gaps(cli, &table, err);
+    if (!st && a->missing_drop)
         st = lathe_table_drop_incomplete(&table, &n_dropped, err);
     if (!st && n_dropped > 0)
         lathe_log(&cli->logger, LATHE_LOG_INFO, "%lld rows with missing cells are left out; %lld stay",

@@ -1,8 +1,8 @@
 /* estimate.c - what all pairs of a table's columns will take, before they are looked at.
  *
- * Nanoseconds a pair, fitted to one thread of an AMD EPYC Zen 5: packed columns 7 + 160 / n + 0.0015 n (few rows
- * give equal weights, which go by their keys), products of matrices 10 + 0.06 n, a loop over rows 50 + n.
- * Other processors are up to a few times slower: the estimate tells minutes from days. */
+ * Nanoseconds a pair, fitted to one thread of an AMD EPYC Zen 5: packed columns 7 + 160 / n + 0.0015 n (few
+ * rows give equal weights, which go by their keys), products of matrices 10 + 0.06 n, a loop over rows 50 +
+ * n. Other processors are up to a few times slower: the estimate tells minutes from days. */
 #include "tree/learner.h"
 
 static double nanoseconds_a_pair(lathe_pair_source source, double n) {
@@ -26,13 +26,14 @@ lathe_status lathe_chow_liu_affordable(const lathe_chow_liu_learner *l, lathe_er
                            (1.0 + params->n_bootstrap) / ((double) l->n_workers * n_processes);
     if (!(params->max_seconds > 0) || seconds <= params->max_seconds)
         return LATHE_OK;
-    return lathe_fail(err, LATHE_ERR_INPUT,
-                      "%d columns of %lld rows are %.3g pairs%s: about %.3g minutes with %d thread(s) and %d "
-                      "process(es), the limit being %.3g, and %.2g GB; take fewer columns (--ignore, or those "
-                      "that vary most)%s, more threads or processes (--threads, --mpi), or a higher limit "
-                      "(--max-minutes)",
-                      (int) l->p_all, (long long) l->n, n_pairs,
-                      params->n_bootstrap > 0 ? ", a time for every resample" : "", seconds / 60,
-                      l->n_workers, n_processes, params->max_seconds / 60, bytes_of(l) / 1e9,
-                      params->n_bootstrap > 0 ? ", fewer resamples (--bootstrap)" : "");
+    return lathe_fail(
+        err, LATHE_ERR_INPUT,
+        "%d columns of %lld rows are %.3g pairs%s: about %.3g minutes with %d thread(s) and %d "
+        "process(es), the limit being %.3g, and %.2g GB; take fewer columns (--ignore, or those "
+        "that vary most)%s, more threads or processes (--threads, --mpi), or a higher limit "
+        "(--max-minutes)",
+        (int) l->p_all, (long long) l->n, n_pairs,
+        params->n_bootstrap > 0 ? ", a time for every resample" : "", seconds / 60, l->n_workers, n_processes,
+        params->max_seconds / 60, bytes_of(l) / 1e9,
+        params->n_bootstrap > 0 ? ", fewer resamples (--bootstrap)" : "");
 }

@@ -9,6 +9,7 @@
 
 #include "lathe/tree.h"
 #include "tree/span.h"
+#include "tree/tree.h"
 
 /* A table of p two-state columns by a rule. */
 static void make_table(int32_t p, int64_t n, lathe_table *table) {
@@ -451,6 +452,44 @@ static void no_row_one_column_and_two(void **state) {
     }
 }
 
+/* Gaps of b: 18 of the 20 rows where a is 1, two of the others; phi = (18 18 - 2 2) / 20^2. */
+static void gaps_that_depend_on_values_are_found(void **state) {
+    (void) state;
+    lathe_table table;
+    lathe_error err = {0};
+    lathe_missing_dependence found;
+    make_table(2, 40, &table);
+    for (int t = 0; t < 40; t++) {
+        table.columns[0].codes[t] = t >= 20;
+        const bool gap = t < 2 || t >= 22;
+        table.columns[1].codes[t] = gap ? LATHE_CODE_MISSING : (uint16_t) (t & 1);
+        table.columns[1].n_missing += gap;
+    }
+    check_ok(lathe_table_missing_dependence(&table, &found, &err), err);
+    assert_int_equal(found.masked, 1);
+    assert_int_equal(found.other, 0);
+    assert_int_equal(found.n_tests, 1);
+    check_near(found.phi, .8, 1e-12);
+    check_near(found.p_value, erfc(sqrt(40 * .64 / 2)), 1e-12);
+    lathe_column *real = &table.columns[0]; /* the same as numbers */
+    real->discrete = false;
+    real->values = malloc(40 * sizeof *real->values);
+    for (int t = 0; t < 40; t++)
+        real->values[t] = 7 - 3 * real->codes[t];
+    check_ok(lathe_table_missing_dependence(&table, &found, &err), err);
+    check_near(found.phi, .8, 1e-12);
+    for (int t = 0; t < 40; t++) /* one gap left, beside one row of a rare state: nothing can be said */
+        table.columns[1].codes[t] = t == 0 ? LATHE_CODE_MISSING : 0;
+    table.columns[1].n_missing = 1;
+    check_ok(lathe_table_missing_dependence(&table, &found, &err), err);
+    assert_int_equal(found.masked, -1);
+    check_near(found.p_value, 1, 0);
+    lathe_names_free(real->states, real->n_states);
+    real->states = NULL;
+    real->n_states = 0;
+    lathe_table_free(&table);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trees_are_those_of_brute_force),
@@ -464,6 +503,7 @@ int main(void) {
         cmocka_unit_test(doubled_rows_and_flipped_codes_change_nothing),
         cmocka_unit_test(too_many_pairs_are_refused_at_once),
         cmocka_unit_test(the_limit_is_where_the_estimate_says),
+        cmocka_unit_test(gaps_that_depend_on_values_are_found),
         cmocka_unit_test(no_row_one_column_and_two),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
