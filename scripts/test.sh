@@ -6,6 +6,7 @@ build=$1
 set_=${2:-fast}
 log=$build/test.log
 if [ "$set_" = fast ]; then select="-L fast"; else select=""; fi
+export LSAN_OPTIONS="suppressions=$(pwd)/tests/lsan.supp:print_suppressions=0 ${LSAN_OPTIONS:-}" # by those with ASan
 export TSAN_OPTIONS="suppressions=$(pwd)/tests/tsan.supp ${TSAN_OPTIONS:-}" # read by builds with ThreadSanitizer alone
 # shellcheck disable=SC2086
 ctest --test-dir "$build" $select --output-on-failure -j "${TEST_JOBS:-2}" >"$log" 2>&1
