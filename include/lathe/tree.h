@@ -103,6 +103,11 @@ LATHE_API LATHE_NODISCARD lathe_status lathe_tree_text(const lathe_tree *tree, l
                                                        int32_t root, char **text, size_t *n_bytes,
                                                        lathe_error *err);
 
+/** The tree with a root on an edge, its last node (n_nodes of tree): halfway along the longest path between
+ * observed nodes (outgroup -1), or halfway between a leaf and the rest. LATHE_ERR_INPUT: a forest, edges
+ * without length or with a negative one, an outgroup that is no leaf. */
+LATHE_API LATHE_NODISCARD lathe_status lathe_tree_root_on_edge(const lathe_tree *tree, int32_t outgroup,
+                                                               lathe_tree *out, lathe_error *err);
 /** The tree with every observed inner node as a leaf at distance 0 from a hidden node that takes its place.
  */
 LATHE_API LATHE_NODISCARD lathe_status lathe_tree_names_at_leaves(const lathe_tree *tree, lathe_tree *out,

@@ -11,12 +11,12 @@
 
 typedef struct tree_args {
     bool unused;
-    const char *dist, *fasta, *output, *root, *class_name, *ignore, *whitelist, *blacklist;
+    const char *dist, *fasta, *output, *root, *outgroup, *class_name, *ignore, *whitelist, *blacklist;
     int32_t negative, dna, algo, weight, prune, format, ties;
     int64_t folds, dim, bins, max_states, bootstrap, min_pairs, n_threads, seed, trunc, corrupt_per_node;
     double max_minutes, corrupted, eps, tau, p_value, beta, smoothing;
-    bool mpi, strict, robust, no_refine, bias, symmetrise, missing_drop, newick, newick_leaves, dot, graphml,
-        edges, svg, ascii;
+    bool mpi, midpoint, strict, robust, no_refine, bias, symmetrise, missing_drop, newick, newick_leaves, dot,
+        graphml, edges, svg, ascii;
 } tree_args;
 
 static const char *const algos[] = {"auto", "chow-liu", "nj", "bionj", "snj", "rg", "clrg", "tan", NULL};
@@ -63,6 +63,8 @@ static const lathe_option learn_options[] = {
     { .name = "no-refine", .group = "method", .kind = LATHE_OPTION_FLAG, .offset = AT(no_refine), .help = "clrg: no sweep over nodes of high degree" },
     { .name = "negative", .group = "method", .arg = "RULE", .kind = LATHE_OPTION_CHOICE, .choices = negatives, .offset = AT(negative), .default_text = "keep", .help = "nj, bionj: negative lengths stay, become 0, or become 0 at the sibling's cost: keep, zero, transfer" },
     { .name = "root", .group = "output", .arg = "NAME", .kind = LATHE_OPTION_TEXT, .offset = AT(root), .default_text = "the middle", .help = "root of drawings and Newick" },
+    { .name = "midpoint", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(midpoint), .help = "root of drawings and Newick halfway along the longest path, on an edge" },
+    { .name = "outgroup", .group = "output", .arg = "NAME", .kind = LATHE_OPTION_TEXT, .offset = AT(outgroup), .help = "root of drawings and Newick on the edge of this leaf" },
     { .name = "output", .short_name = "o", .group = "output", .arg = "FILE", .kind = LATHE_OPTION_FILE, .offset = AT(output), .help = "by extension: .nwk .dot .graphml .csv .svg .html; .json: the model for infer, score, sample, impute" },
     { .name = "newick", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(newick), .help = "print Newick" },
     { .name = "newick-leaves", .group = "output", .kind = LATHE_OPTION_FLAG, .offset = AT(newick_leaves), .help = "Newick: observed inner nodes as leaves of length 0" },
@@ -118,7 +120,7 @@ static lathe_status format_of(const char *path, lathe_tree_format *format, lathe
                       "-o %s: the ending is none of .nwk .dot .graphml .csv .svg .html .txt .json", path);
 }
 
-static lathe_status tree_json(const lathe_tree *tree, json_t *out, lathe_error *err) {
+static lathe_status tree_json(const lathe_tree *tree, int32_t root, json_t *out, lathe_error *err) {
     json_t *edges = json_array(), *hidden = json_array(), *nodes = json_array();
     for (int32_t e = 0; e < tree->n_edges; e++) {
         const lathe_tree_edge *x = &tree->edges[e];
@@ -138,7 +140,7 @@ static lathe_status tree_json(const lathe_tree *tree, json_t *out, lathe_error *
     json_object_set_new(out, "edges", edges);
     json_object_set_new(out, "hidden", hidden);
     char *text = NULL;
-    lathe_status st = lathe_tree_text(tree, LATHE_TREE_NEWICK, -1, &text, NULL, err);
+    lathe_status st = lathe_tree_text(tree, LATHE_TREE_NEWICK, root, &text, NULL, err);
     if (st)
         return st;
     text[strcspn(text, "\n")] = 0;
@@ -164,16 +166,11 @@ static lathe_status tree_text(const tree_args *a, const lathe_tree *tree, lathe_
     return st;
 }
 
-static lathe_status show_tree(const tree_args *a, lathe_cli *cli, const lathe_tree *tree, lathe_error *err) {
-    int32_t root = -1;
+static lathe_status show_rooted(const tree_args *a, lathe_cli *cli, const lathe_tree *tree, int32_t root,
+                                lathe_error *err) {
     char *text = NULL;
     size_t n_bytes = 0;
     lathe_status st = LATHE_OK;
-    if (a->root != NULL) {
-        root = find_name(tree, a->root);
-        if (root < 0)
-            return lathe_fail(err, LATHE_ERR_ARG, "--root %s: no node has this name", a->root);
-    }
     if (a->output != NULL && !wants_model(a)) {
         lathe_tree_format format = LATHE_TREE_NEWICK;
         st = format_of(a->output, &format, err);
@@ -186,7 +183,7 @@ static lathe_status show_tree(const tree_args *a, lathe_cli *cli, const lathe_tr
             return st;
     }
     if (cli->json)
-        return tree_json(tree, cli->result, err);
+        return tree_json(tree, root, cli->result, err);
     const bool wanted[] = {
         a->newick, a->dot, a->graphml, a->edges, a->svg, false, a->ascii || a->output == NULL};
     const bool one = a->newick || a->dot || a->graphml || a->edges || a->svg;
@@ -199,6 +196,23 @@ static lathe_status show_tree(const tree_args *a, lathe_cli *cli, const lathe_tr
             free(text);
         }
     }
+    return st;
+}
+
+static lathe_status show_tree(const tree_args *a, lathe_cli *cli, const lathe_tree *tree, lathe_error *err) {
+    const char *name = a->root != NULL ? a->root : a->outgroup;
+    const int32_t at = name != NULL ? find_name(tree, name) : -1;
+    if ((a->root != NULL) + (a->outgroup != NULL) + a->midpoint > 1)
+        return lathe_fail(err, LATHE_ERR_ARG, "one of --root, --outgroup and --midpoint, please");
+    if (name != NULL && at < 0)
+        return lathe_fail(err, LATHE_ERR_ARG, "--%s %s: no node has this name",
+                          a->root != NULL ? "root" : "outgroup", name);
+    if (a->outgroup == NULL && !a->midpoint)
+        return show_rooted(a, cli, tree, at, err);
+    lathe_tree rooted;
+    lathe_status st = lathe_tree_root_on_edge(tree, at, &rooted, err);
+    st = st ? st : show_rooted(a, cli, &rooted, tree->n_nodes, err);
+    lathe_tree_free(&rooted);
     return st;
 }
 

@@ -187,8 +187,51 @@ static void incomplete_rows_are_dropped_with_their_states(void **state) {
     lathe_table_free(&table);
 }
 
+/* Quartet with leaf edges 1, 4, 2, 3 and 1.5 inside: the longest path is b-d, 8.5, its middle .25 beyond b's
+ * edge. */
+static void roots_on_edges(void **state) {
+    (void) state;
+    static const char text[] = "((a:1,b:4):1.5,c:2,d:3);";
+    lathe_tree tree, rooted;
+    lathe_error err = {0};
+    check_ok(lathe_tree_parse_newick(text, strlen(text), &tree, &err), err);
+    for (int outgroup = -1; outgroup < tree.n_observed; outgroup++) {
+        static const double halves[][2] = {{.25, 1.25}, {.5, .5}, {2, 2}, {1, 1}, {1.5, 1.5}};
+        check_ok(lathe_tree_root_on_edge(&tree, outgroup, &rooted, &err), err);
+        assert_int_equal(rooted.n_nodes, tree.n_nodes + 1);
+        assert_int_equal(rooted.n_edges, rooted.n_nodes - 1);
+        double low = INFINITY, high = 0, sum = 0;
+        int n_at_root = 0, n_outgroup = 0;
+        for (int32_t e = 0; e < rooted.n_edges; e++) {
+            const lathe_tree_edge *x = &rooted.edges[e];
+            sum += x->length;
+            if (x->v != tree.n_nodes)
+                continue;
+            n_at_root++;
+            n_outgroup += x->u == outgroup;
+            low = fmin(low, x->length);
+            high = fmax(high, x->length);
+        }
+        assert_int_equal(n_at_root, 2);
+        assert_int_equal(n_outgroup, outgroup >= 0);
+        check_near(sum, 11.5, 1e-12);
+        check_near(low, halves[outgroup + 1][0], 1e-12);
+        check_near(high, halves[outgroup + 1][1], 1e-12);
+        lathe_tree_difference d;
+        check_ok(lathe_tree_compare(&tree, &rooted, &d, &err), err);
+        assert_int_equal(d.missing + d.extra, 0);
+        lathe_tree_free(&rooted);
+    }
+    assert_int_equal(lathe_tree_root_on_edge(&tree, 4, &rooted, &err), LATHE_ERR_INPUT); /* an inner node */
+    tree.edges[0].length = -1;
+    assert_int_equal(lathe_tree_root_on_edge(&tree, -1, &rooted, &err), LATHE_ERR_INPUT);
+    assert_non_null(strstr(err.text, "negative"));
+    lathe_tree_free(&tree);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(roots_on_edges),
         cmocka_unit_test(sequence_distances_are_those_of_scikit_bio),
         cmocka_unit_test(unknown_sites_are_left_out_of_the_pair_alone),
         cmocka_unit_test(pairs_beyond_the_model_are_capped_or_refused),
