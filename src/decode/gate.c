@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { FIRST_PLAIN = 4, TOKENS_FIRST = 64, TOKENS_MOST = 160 };
+enum { FIRST_PLAIN = 4, TOKENS_FIRST = 64 };
 
 /* A stalled machine must not forbid drafts for good: where none is made, no better ratio is seen either. What
  * such a round cost is in T all the same. */
@@ -45,31 +45,18 @@ static void review_ratios(lathe_gate *gate) {
     gate->middle = n % 2 ? copy[n / 2] : 0.5 * (copy[n / 2 - 1] + copy[n / 2]);
 }
 
-void lathe_gate_expect(lathe_gate *gate, double n_tokens) {
-    gate->expected = n_tokens;
-}
-
 void lathe_gate_advance(lathe_gate *gate, double seconds, double expected) {
     const double counted = fmin(seconds, 2.0 * expected);
     gate->T += counted;
     gate->interrupted_s += seconds - counted;
 }
 
-double lathe_gate_carry(const lathe_gate *gate) {
-    if (!(gate->price > 0.0 && gate->P > 0.0))
-        return gate->carry;
-    return fmax(0.0, 0.5 * (gate->carry + (gate->P - gate->T) / gate->price));
-}
-
 void lathe_gate_answer(lathe_gate *gate, double prompt_s) {
-    gate->carry = lathe_gate_carry(gate);
-    for (int32_t i = 0; i < gate->n_ratio;
-         i++) /* and what was seen in a bad spell fades from answer to answer */
+    for (int32_t i = 0; i < gate->n_ratio; i++) /* what was seen in a bad spell fades from answer to answer */
         gate->ratio[i] = fmin(gate->ratio[i], sqrt(gate->ratio[i] * RATIO_FIRST));
     if (gate->n_ratio > 0)
         review_ratios(gate);
     gate->prompt_s = prompt_s;
-    gate->expected = 0.0;
     gate->T = gate->P = 0.0;
     gate->n_since = 0;
     gate->since_tokens = 0.0;
@@ -97,8 +84,7 @@ double lathe_gate_price(const lathe_gate *gate) {
 }
 
 double lathe_gate_room(const lathe_gate *gate) {
-    const double first = fmin(TOKENS_MOST, fmax(TOKENS_FIRST + gate->carry, gate->expected));
-    return gate->share * (fmax(gate->P, first * lathe_gate_price(gate)) + gate->prompt_s);
+    return gate->share * (fmax(gate->P, TOKENS_FIRST * lathe_gate_price(gate)) + gate->prompt_s);
 }
 
 double lathe_gate_worst_loss(const lathe_gate *gate, double m) {

@@ -14,8 +14,6 @@ typedef struct lathe_gate {
     double share;    /* eps: 0.02 */
     double T, P;     /* seconds, of this answer */
     double prompt_s; /* of reading its prompt, which is part of its time */
-    double expected; /* tokens of this answer; 0: unknown */
-    double carry;    /* plain steps that earlier answers gained, the older the less */
     double plain[9]; /* the last plain rounds, across answers, oldest first */
     int32_t n_plain, n_plain_ever;
     double ratio[32]; /* measured over modelled cost of the last drafted rounds */
@@ -35,20 +33,14 @@ typedef struct lathe_gate {
 void lathe_gate_init(lathe_gate *gate, double share);
 /* A new answer whose prompt took so many seconds to read: prices stay, time starts anew. */
 void lathe_gate_answer(lathe_gate *gate, double prompt_s);
-/* The answer is to have so many tokens, unless the text ends before; told behind lathe_gate_answer. */
-void lathe_gate_expect(lathe_gate *gate, double n_tokens);
 /* Time spent in advance, on a draft model's prompt: a loss until drafts repay it. More than twice what was
  * expected was an interruption, which plain decoding would have met too. */
 void lathe_gate_advance(lathe_gate *gate, double seconds, double expected);
 /* Price of a plain step now, in seconds; 0 before the first four plain rounds. */
 double lathe_gate_price(const lathe_gate *gate);
-/* Seconds that may be lost in all: the share of the answer so far, or of its first 64 tokens at least; of as
- * many more as earlier answers gained tokens' time, or as the answer is expected to have, up to 160. An
- * answer of 160 tokens or more keeps its share whatever is risked at its start; a shorter one may lose up
- * to 3.2 plain steps instead of 1.3. (With 256 the worst simulated answer lost 3.8 %.) */
+/* Seconds that may be lost in all: the share of the answer so far, or of its first 64 tokens at least. A
+ * shorter answer loses up to 1.28 plain steps. */
 double lathe_gate_room(const lathe_gate *gate);
-/* What the next answer would carry over, in plain steps. */
-double lathe_gate_carry(const lathe_gate *gate);
 /* Most seconds that a round modelled at m plain steps loses. */
 double lathe_gate_worst_loss(const lathe_gate *gate, double m);
 /* Is a plain round due, to look at the price again? */

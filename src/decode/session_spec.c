@@ -365,7 +365,6 @@ void lathe_spec_begin(void *state, lathe_session *session) {
     if (!s->priced && s->set.n_sources > 0 && (n < 0 || n >= SHORT_ANSWER))
         measure(s, session);
     lathe_gate_answer(&s->gate, session->stats.prefill_s);
-    lathe_gate_expect(&s->gate, n > 0 ? n : 0);
     if (lathe_spec_cost_turn(&s->cost))
         lathe_spec_reprice(s);
     if (s->controller->turn)

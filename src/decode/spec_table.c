@@ -107,15 +107,12 @@ static void read_table(lathe_spec *s) {
     const char *schema = json_string_value(json_object_get(file, "schema"));
     const json_int_t created = json_integer_value(json_object_get(file, "created")),
                      now = (json_int_t) time(NULL);
-    const double carry = json_number_value(json_object_get(file, "carry"));
     const json_t *sources = json_object_get(file, "sources"), *arms = json_object_get(file, "arms");
     const bool good = schema && strcmp(schema, "lathe.arms/1") == 0 && created <= now &&
-                      now - created < DAYS_KEPT * 86400 && carry >= 0.0 && carry <= COUNT_LIMIT &&
-                      read_sources(s, sources, false) && read_arms(s, arms, false);
-    if (good) {
+                      now - created < DAYS_KEPT * 86400 && read_sources(s, sources, false) &&
+                      read_arms(s, arms, false);
+    if (good)
         (void) (read_sources(s, sources, true) && read_arms(s, arms, true));
-        s->gate.carry = carry;
-    }
     json_decref(file);
 }
 
@@ -158,9 +155,8 @@ void lathe_spec_table_close(lathe_spec *s) {
         json_array_append_new(arms, json_pack("{s:s, s:o, s:o}", "name", s->set.arm[i].name, "reached",
                                               list_of(reached, n), "right", list_of(right, n)));
     }
-    json_t *file =
-        json_pack("{s:s, s:I, s:f, s:o, s:o}", "schema", "lathe.arms/1", "created", (json_int_t) time(NULL),
-                  "carry", lathe_gate_carry(&s->gate), "sources", sources, "arms", arms);
+    json_t *file = json_pack("{s:s, s:I, s:o, s:o}", "schema", "lathe.arms/1", "created",
+                             (json_int_t) time(NULL), "sources", sources, "arms", arms);
     char *text = file ? lathe_json_text(file) : NULL;
     if (text)
         (void) !lathe_file_write(s->table_path, text, strlen(text), NULL);

@@ -49,7 +49,8 @@ static void test_by_hand(void **state) {
 /* Excess of time over plain decoding after n tokens in percent; drift: 0 none, 1 the machine doubles or
  * halves its speed once, 2 plain steps alone become a fifth cheaper. alpha < 0: drafts are accepted for 100
  * tokens, then never. */
-static double excess_after(lathe_gate g, uint64_t seed, int drift, double alpha, int n_tokens) {
+static double excess(uint64_t seed, int drift, double alpha, int n_tokens, double share) {
+    lathe_gate g = warm(share);
     const lathe_cost_model cost = curve();
     lathe_rng rng = lathe_rng_new(seed, 36, 1);
     double with = 0.0, plain = 0.0;
@@ -81,10 +82,6 @@ static double excess_after(lathe_gate g, uint64_t seed, int drift, double alpha,
     return 100.0 * (with / plain - 1.0);
 }
 
-static double excess(uint64_t seed, int drift, double alpha, int n_tokens, double share) {
-    return excess_after(warm(share), seed, drift, alpha, n_tokens);
-}
-
 static int ascending(const void *a, const void *b) {
     const double x = *(const double *) a, y = *(const double *) b;
     return (x > y) - (x < y);
@@ -105,44 +102,6 @@ static void test_promise(void **state) {
                 assert_true(x[50] < -25.0); /* and it still speculates where that pays */
         }
     assert_true(excess(7, 0, 0.0, 256, .2) > 10.0); /* a wider gate breaks the promise: the test sees it */
-}
-
-/* A gain is carried over by half, never more than 160 tokens' share is risked, and the promise holds for
- * answers of 256 tokens with all of it. */
-static void test_carry(void **state) {
-    (void) state;
-    lathe_gate g = warm(.02);
-    for (int i = 0; i < 30; i++)
-        lathe_gate_drafted(&g, 1.0, 1.0, 5); /* five tokens in the time of one */
-    const double gained = (g.P - g.T) / lathe_gate_price(&g);
-    assert_true(gained > 90.0);
-    check_near(lathe_gate_carry(&g), gained / 2, 1e-9);
-    lathe_gate_answer(&g, 0.0);
-    check_near(lathe_gate_room(&g), .02 * (64 + fmin(96, gained / 2)) * lathe_gate_price(&g), 1e-9);
-    lathe_gate_answer(&g, 0.0); /* an answer of no rounds changes nothing */
-    check_near(g.carry, gained / 2, 1e-9);
-    g.carry = 1e9;
-    check_near(lathe_gate_room(&g), .02 * 160 * lathe_gate_price(&g), 1e-9);
-    double x[100];
-    for (int drift = 0; drift < 3; drift++) {
-        for (int i = 0; i < 100; i++)
-            x[i] = excess_after(g, 300 + (uint64_t) i, drift, 0.0, 256);
-        qsort(x, 100, sizeof *x, ascending);
-        if (!(x[50] < 2.0) || !(x[99] < 3.5))
-            fail_msg("drift %d: median %.2f, worst %.2f", drift, x[50], x[99]);
-    }
-    g.carry = 0.0; /* nothing carried, but a long answer asked for */
-    lathe_gate_expect(&g, 300);
-    check_near(lathe_gate_room(&g), .02 * 160 * lathe_gate_price(&g), 1e-9);
-    lathe_gate_expect(&g, 20);
-    check_near(lathe_gate_room(&g), .02 * 64 * lathe_gate_price(&g), 1e-9);
-    g.carry = 1e9;
-    assert_true(excess_after(g, 1, 0, 0.0, 64) > 3.0); /* what it costs: a short answer can lose more */
-    for (int i = 0; i < 3; i++)                        /* an answer that lost */
-        lathe_gate_plain(&g, 1.9, 1.0);
-    g.carry = 1.0;
-    lathe_gate_answer(&g, 0.0);
-    check_near(g.carry, 0.0, 1e-12);
 }
 
 static void test_interruption(void **state) {
@@ -168,6 +127,6 @@ static void test_interruption(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_by_hand), cmocka_unit_test(test_promise),
-                                       cmocka_unit_test(test_carry), cmocka_unit_test(test_interruption)};
+                                       cmocka_unit_test(test_interruption)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

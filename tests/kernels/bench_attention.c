@@ -1,11 +1,13 @@
 /* bench_attention.c - the speed of fused attention, for test_attention --bench: milliseconds for all layers
  * of a model's step, and what that is of the memory's and the arithmetic's limits. One thread, the best of
  * five. */
+#define _DEFAULT_SOURCE 1 /* madvise */
 #include "bench_attention.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/machine.h"
 #include "tensor/cpu/attention_set.h"
@@ -15,32 +17,23 @@ typedef struct shape {
     int64_t n_layer, n_head, n_head_kv, dh;
 } shape;
 
-/* Bytes a second of a plain sum over 256 MiB. */
-static double read_bandwidth(void) {
-    size_t n = (size_t) 32 << 20;
-    uint64_t *x = malloc(n * sizeof *x), sum = 0;
-    double best = 1e9;
-    if (x == NULL)
-        return 0.0;
-    memset(x, 1, n * sizeof *x);
-    for (int r = 0; r < 5; r++) {
-        double begin = lathe_now();
-        for (size_t i = 0; i < n; i++)
-            sum += x[i];
-        double seconds = lathe_now() - begin;
-        best = seconds < best ? seconds : best;
-    }
-    volatile uint64_t sink = sum;
-    (void) sink;
-    free(x);
-    return (double) (n * sizeof *x) / best;
+/* A cache in huge pages, as contexts place theirs. */
+static uint8_t *huge_pages(size_t n) {
+    enum { HUGE_PAGE = 2 << 20 };
+    n = (n + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    uint8_t *p = aligned_alloc(HUGE_PAGE, n);
+#ifdef MADV_HUGEPAGE
+    if (p != NULL)
+        (void) madvise(p, n, MADV_HUGEPAGE);
+#endif
+    return p;
 }
 
 static void one(const lathe_cpu *cpu, const shape *s, lathe_kv_type type, size_t element_bytes_x32,
                 int64_t n_kv, int64_t n_q, double bandwidth) {
     size_t head = (size_t) s->dh * element_bytes_x32 / 32, row = head * (size_t) s->n_head_kv,
            side = row * (size_t) n_kv, all = 2 * side * (size_t) s->n_layer;
-    uint8_t *cache = malloc(all);
+    uint8_t *cache = huge_pages(all);
     size_t n_q_floats = (size_t) (n_q * s->n_head * s->dh);
     float *q = calloc(n_q_floats, sizeof *q), *out = malloc(n_q_floats * sizeof *out);
     int32_t *seen = malloc((size_t) (2 * n_q) * sizeof *seen);
@@ -109,7 +102,7 @@ void bench_attention(void) {
     static const int64_t rows[] = {1, 2, 4, 8, 16, 64, 512};
     size_t n_sets;
     const lathe_cpu *const *sets = lathe_cpu_sets(&n_sets);
-    double bandwidth = read_bandwidth();
+    double bandwidth = lathe_measure_bandwidth(1, (size_t) 256 << 20);
     printf("read bandwidth %.1f GB/s\n", bandwidth * 1e-9);
     for (size_t c = 0; c < n_sets; c++) {
         if (!sets[c]->is_usable() || sets[c] == &lathe_cpu_scalar)
