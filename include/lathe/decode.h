@@ -259,7 +259,7 @@ typedef struct lathe_session_spec_stats {
     bool same_text;   /**< with equal seeds it is the text of plain generation */
     double tv_budget; /**< sum of one-step total-variation errors that a relaxed verifier allowed */
     double draft_s, verify_s, sample_s, other_s;
-    double plain_s; /**< seconds of a plain step: measured in this run, else calibrated; 0: unknown */
+    double plain_s; /**< seconds of a plain token: of this run, with sampling, else calibrated; 0: unknown */
     double speedup_vs_plain; /**< n tokens x plain_s / decode time; 0: unknown */
     double loss_bound;       /**< the gate's: what the answer can have lost, as a share; 0 without a gate */
     double interrupted_s;

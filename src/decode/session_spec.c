@@ -423,6 +423,15 @@ double lathe_spec_regret(const lathe_spec *s, const char **best_arm) {
     return best > 0.0 ? s->totals.cost - (double) s->totals.emitted / best : 0.0;
 }
 
+/* Seconds of a plain token. With many plain rounds in the answer their mean: what interrupts the program
+ * from outside lengthens the answer's time too, and a median would leave it out on one side. */
+static double plain_token_s(const lathe_spec *s) {
+    const lathe_spec_totals *t = &s->totals;
+    if (t->plain_rounds >= 32)
+        return t->plain_rounds_s / (double) t->plain_rounds;
+    return s->gate.n_plain >= 3 ? lathe_gate_plain_s(&s->gate) : s->cost.measured.plain_s;
+}
+
 bool lathe_session_spec_stats_of(const lathe_session *session, lathe_session_spec_stats *stats) {
     if (session->step.take != lathe_spec_take)
         return false;
@@ -455,7 +464,7 @@ bool lathe_session_spec_stats_of(const lathe_session *session, lathe_session_spe
                                         .interrupted_s = s->gate.interrupted_s,
                                         .n_arms = s->set.n_arms,
                                         .cost = s->cost.model};
-    const double plain = s->gate.n_plain >= 3 ? lathe_gate_plain_s(&s->gate) : s->cost.measured.plain_s;
+    const double plain = plain_token_s(s);
     stats->plain_s = plain;
     for (int32_t k = 0; k < LATHE_SPEC_STATS_DEPTH; k++) {
         stats->reached[k] = t->reached[k];

@@ -24,6 +24,8 @@ typedef struct lathe_spec_totals {
     int64_t rounds, proposed, accepted, emitted, rows, truncated, switches;
     int64_t reached[LATHE_SPEC_DEPTH], accepted_at[LATHE_SPEC_DEPTH]; /* by depth, from 1 */
     double draft_s, verify_s, sample_s, other_s, cost, tv_budget;
+    int64_t plain_rounds; /* rounds without a source, and their seconds of model and sampling */
+    double plain_rounds_s;
     int32_t last_arm;
 } lathe_spec_totals;
 

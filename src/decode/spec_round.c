@@ -608,6 +608,8 @@ lathe_status lathe_spec_take(void *state, lathe_session *session, int32_t *out, 
     t->verify_s += t2 - t1;
     t->sample_s += t3 - t2;
     t->other_s += t4 - t3;
+    t->plain_rounds += !drafted;
+    t->plain_rounds_s += drafted ? 0.0 : t3 - t1;
     if (s->params.on_round) {
         const char *best_arm = NULL;
         const lathe_spec_round told = {.round = t->rounds - 1,
