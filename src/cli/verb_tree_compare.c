@@ -18,10 +18,6 @@ static lathe_status read_newick(const char *path, lathe_tree *tree, lathe_error 
     return st ? lathe_fail_within(err, "%s", path) : LATHE_OK;
 }
 
-typedef struct compare_args {
-    bool unused;
-} compare_args;
-
 static lathe_status run_compare(const void *args, lathe_cli *cli, lathe_error *err) {
     (void) args;
     if (cli->n_positional != 2)
@@ -63,8 +59,6 @@ const lathe_verb lathe_verb_tree_compare = {
     .usage = "lathe tree compare TRUE.nwk OTHER.nwk",
     .examples = "lathe tree compare expected.nwk learned.nwk --json",
     .schema = "lathe.tree-compare/1",
-    .options = {NULL, NULL, 0},
-    .args_size = sizeof(compare_args),
-    .defaults = defaults,
+    .args_size = 1,
     .run = run_compare,
 };
