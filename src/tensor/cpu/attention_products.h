@@ -3,42 +3,68 @@
  * column, then 0 with 8, 4 with 12 and so on. Few queries take keys as they lie, chains being lanes; for many
  * keys are transposed once, and lanes are entries. */
 
-/* Scores of n queries, keys as they lie. */
-ALWAYS void score_rows(const lathe_kv_type type, const int n, attn_block *b, int64_t dk) {
+/* Scores of n queries from i0 on with entries e0 to e0 + 15, keys as they lie. */
+ALWAYS void score_rows(const lathe_kv_type type, const int n, attn_block *b, int i0, int e0, int64_t dk) {
     const float *q[SCORE_ROWS];
     for (int i = 0; i < n; i++)
-        q[i] = b->q[i];
-    for (int e0 = 0; e0 < b->n; e0 += 16) {
-        vf four[4][SCORE_ROWS]; /* sums of entries e0 + f, + 4, + 8, + 12 */
-        for (int f = 0; f < 4; f++) {
-            vf_two two[2][SCORE_ROWS];
-            for (int p = 0; p < 2; p += SCORE_PAIRS) {
-                const uint8_t *const *key = b->k_row + e0 + f + 8 * p;
-                vf sum[2 * SCORE_PAIRS][SCORE_ROWS];
-                for (int i = 0; i < n; i++)
+        q[i] = b->q[i0 + i];
+    vf four[4][SCORE_ROWS]; /* sums of entries e0 + f, + 4, + 8, + 12 */
+    for (int f = 0; f < 4; f++) {
+        vf_two two[2][SCORE_ROWS];
+        for (int p = 0; p < 2; p += SCORE_PAIRS) {
+            const uint8_t *const *key = b->k_row + e0 + f + 8 * p;
+            vf sum[2 * SCORE_PAIRS][SCORE_ROWS];
+            for (int i = 0; i < n; i++)
+                for (int j = 0; j < 2 * SCORE_PAIRS; j++)
+                    sum[j][i] = vf_set1(0.0f);
+            for (int64_t d = 0; d < dk; d += 16) {
+                vf k[2 * SCORE_PAIRS];
+                for (int j = 0; j < 2 * SCORE_PAIRS; j++)
+                    k[j] = load16(type, key[4 * j], d);
+                for (int i = 0; i < n; i++) {
+                    vf x = vf_load(q[i] + d);
                     for (int j = 0; j < 2 * SCORE_PAIRS; j++)
-                        sum[j][i] = vf_set1(0.0f);
-                for (int64_t d = 0; d < dk; d += 16) {
-                    vf k[2 * SCORE_PAIRS];
-                    for (int j = 0; j < 2 * SCORE_PAIRS; j++)
-                        k[j] = load16(type, key[4 * j], d);
-                    for (int i = 0; i < n; i++) {
-                        vf x = vf_load(q[i] + d);
-                        for (int j = 0; j < 2 * SCORE_PAIRS; j++)
-                            sum[j][i] = vf_fma(x, k[j], sum[j][i]);
-                    }
+                        sum[j][i] = vf_fma(x, k[j], sum[j][i]);
                 }
-                for (int i = 0; i < n; i++)
-                    for (int j = 0; j < SCORE_PAIRS; j++)
-                        two[p + j][i] = vf_fold_two(sum[2 * j][i], sum[2 * j + 1][i]);
             }
             for (int i = 0; i < n; i++)
-                four[f][i] = vf_fold_four(two[0][i], two[1][i]);
-            look_ahead(b);
+                for (int j = 0; j < SCORE_PAIRS; j++)
+                    two[p + j][i] = vf_fold_two(sum[2 * j][i], sum[2 * j + 1][i]);
         }
         for (int i = 0; i < n; i++)
-            vf_store(b->p[i] + e0, vf_fold_quads(four[0][i], four[1][i], four[2][i], four[3][i]));
+            four[f][i] = vf_fold_four(two[0][i], two[1][i]);
+        if (i0 == 0)
+            look_ahead(b);
     }
+    for (int i = 0; i < n; i++)
+        vf_store(b->p[i0 + i] + e0, vf_fold_quads(four[0][i], four[1][i], four[2][i], four[3][i]));
+}
+
+/* Queries in groups of at most SCORE_ROWS, each over 16 entries before the next 16: the keys stay at hand. */
+ALWAYS void score_in_place(const lathe_kv_type type, attn_block *b, int64_t dk) {
+    const int groups = (b->n_active + SCORE_ROWS - 1) / SCORE_ROWS;
+    const int size = (b->n_active + groups - 1) / groups;
+    for (int e0 = 0; e0 < b->n; e0 += 16)
+        for (int i = 0; i < b->n_active; i += size)
+            switch (b->n_active - i < size ? b->n_active - i : size) {
+            case 1:
+                score_rows(type, 1, b, i, e0, dk);
+                break;
+            case 2:
+                score_rows(type, 2, b, i, e0, dk);
+                break;
+            case 3:
+                score_rows(type, 3, b, i, e0, dk);
+                break;
+            case 4:
+                score_rows(type, 4 < SCORE_ROWS ? 4 : SCORE_ROWS, b, i, e0, dk);
+                break;
+            case 5:
+                score_rows(type, 5 < SCORE_ROWS ? 5 : SCORE_ROWS, b, i, e0, dk);
+                break;
+            default:
+                score_rows(type, 6 < SCORE_ROWS ? 6 : SCORE_ROWS, b, i, e0, dk);
+            }
 }
 
 /* Sums for a tile of queries and 16 * SCORE_LANES entries, keys transposed: of one chain, of chain c with
@@ -120,29 +146,12 @@ ALWAYS void score_all(attn_block *b, int64_t dk) {
 }
 
 ALWAYS void score_block(const lathe_kv_type type, attn_block *b, int64_t dk) {
-    switch (dk % 16 == 0 && b->n_active <= SCORE_ROWS ? b->n_active : 0) {
-    case 1:
-        score_rows(type, 1, b, dk);
-        break;
-    case 2:
-        score_rows(type, 2, b, dk);
-        break;
-    case 3:
-        score_rows(type, 3, b, dk);
-        break;
-    case 4:
-        score_rows(type, 4 < SCORE_ROWS ? 4 : SCORE_ROWS, b, dk);
-        break;
-    case 5:
-        score_rows(type, 5 < SCORE_ROWS ? 5 : SCORE_ROWS, b, dk);
-        break;
-    case 6:
-        score_rows(type, 6 < SCORE_ROWS ? 6 : SCORE_ROWS, b, dk);
-        break;
-    default:
-        load_keys(type, dk, b);
-        score_all(b, dk);
+    if (dk % 16 == 0 && b->n_active <= (dk < 48 ? SCORE_ROWS : SCORE_IN_PLACE)) {
+        score_in_place(type, b, dk);
+        return;
     }
+    load_keys(type, dk, b);
+    score_all(b, dk);
 }
 
 #define SCORER(name, type)                                                                                   \
@@ -168,7 +177,7 @@ static void value_rows_one_by_one(const attn_block *b, int i, int64_t d, int64_t
     }
 }
 
-/* in_cache: values are halves, read where they lie, which pays for the queries of one tile. */
+/* in_cache: values are halves, read where they lie, which pays for a few tiles of queries. */
 ALWAYS void value_tile(const bool in_cache, const int n, const int lanes, attn_block *b, int i0, int64_t d,
                        int64_t width) {
     vf sum[VALUE_TILE][VALUE_LANES];
@@ -251,7 +260,7 @@ ALWAYS void all_columns(const bool in_cache, attn_block *b, int64_t width) {
 
 static void values(lathe_kv_type type, int64_t dv, attn_block *b) {
     const int64_t width = (dv + 15) / 16 * 16;
-    if (type == LATHE_KV_F16 && b->n_active <= VALUE_TILE && dv % 16 == 0) {
+    if (type == LATHE_KV_F16 && b->n_active <= VALUE_IN_PLACE && dv % 16 == 0) {
         all_columns(true, b, width);
         return;
     }

@@ -1,6 +1,7 @@
 /* lanes_avx2.h - what attention needs besides simd_avx2.h (lanes_scalar.h says what each does). */
 #include <math.h>
 
+enum { SCORE_IN_PLACE = 9, VALUE_IN_PLACE = 12 };
 enum { SCORE_ROWS = 3, SCORE_PAIRS = 1, SCORE_TILE = 3, SCORE_LANES = 1, VALUE_TILE = 6, VALUE_LANES = 1 };
 
 static inline vf vf_bytes(const uint8_t *p) {

@@ -1,6 +1,7 @@
 /* lanes_avx512.h - what attention needs besides simd_avx512.h (lanes_scalar.h says what each does). */
 #include <math.h>
 
+enum { SCORE_IN_PLACE = 18, VALUE_IN_PLACE = 12 };
 enum { SCORE_ROWS = 6, SCORE_PAIRS = 2, SCORE_TILE = 4, SCORE_LANES = 2, VALUE_TILE = 6, VALUE_LANES = 4 };
 
 static inline vf vf_bytes(const uint8_t *p) {

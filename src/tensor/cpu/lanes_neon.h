@@ -1,4 +1,5 @@
 /* lanes_neon.h - what attention needs besides simd_neon.h (lanes_scalar.h says what each does). */
+enum { SCORE_IN_PLACE = 3, VALUE_IN_PLACE = 5 };
 enum { SCORE_ROWS = 3, SCORE_PAIRS = 1, SCORE_TILE = 3, SCORE_LANES = 1, VALUE_TILE = 5, VALUE_LANES = 1 };
 
 static inline vf vf_bytes(const uint8_t *p) {
