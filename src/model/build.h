@@ -17,6 +17,7 @@
 
 #include "model/desc.h"
 #include "model/weights.h"
+#include "tensor/cpu/rope_store.h"
 
 /* Intermediate tensors that can be tapped. The order is that of the names in tap.c. */
 typedef enum lathe_tap {
@@ -87,6 +88,10 @@ typedef struct lathe_build_kv {
     /* Writes k and v ([dh, Hk, T], contiguous) into layer's cache within gf. */
     void (*write)(void *user, struct lathe_build *b, int32_t layer, struct ggml_tensor *k,
                   struct ggml_tensor *v);
+    /* Rotates q and k as the layer has it and writes k and v, in one node: the rotated q. NULL, and nothing is
+     * built, where that does not apply: the layer's rotation and `write` are to be used. May be NULL. */
+    struct ggml_tensor *(*rotate_write)(void *user, struct lathe_build *b, int32_t layer,
+                                        struct ggml_tensor *q, struct ggml_tensor *k, struct ggml_tensor *v);
     /* Views [dh, n_kv, Hk] of what is cached. */
     void (*read)(void *user, struct lathe_build *b, int32_t layer, struct ggml_tensor **k,
                  struct ggml_tensor **v);
@@ -157,6 +162,9 @@ struct ggml_tensor *lathe_attention(lathe_build *b, int32_t layer, struct ggml_t
 struct ggml_tensor *lathe_build_ffn(lathe_build *b, int32_t layer, struct ggml_tensor *x);
 /* RoPE of x [dh, heads, n] as this layer has it, at positions pos [n]. */
 struct ggml_tensor *lathe_build_rope(lathe_build *b, int32_t layer, struct ggml_tensor *x);
+/* Its parameters for layers with a window, or without; and the table of factors, or NULL. */
+lathe_rope lathe_rope_of(const lathe_desc *desc, bool sliding);
+struct ggml_tensor *lathe_rope_factors(const lathe_build *b);
 /* The rotation by a difference of positions of keys that were cached, factor of YaRN left out. */
 struct ggml_tensor *lathe_build_rope_shift(lathe_build *b, int32_t layer, struct ggml_tensor *x,
                                            struct ggml_tensor *delta);

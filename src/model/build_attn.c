@@ -154,6 +154,15 @@ static void project(lathe_build *b, int32_t layer, struct ggml_tensor *x, struct
     }
 }
 
+/* Rotation and cache write in one node, where nothing looks in between; NULL: step by step. */
+static struct ggml_tensor *rotate_write(lathe_build *b, int32_t layer, struct ggml_tensor *q,
+                                        struct ggml_tensor *k, struct ggml_tensor *v) {
+    if (b->kv == NULL || b->kv->rotate_write == NULL || wants(b, LATHE_TAP_Q_ROT, layer) ||
+        wants(b, LATHE_TAP_K_ROT, layer))
+        return NULL;
+    return b->kv->rotate_write(b->kv->user, b, layer, q, k, v);
+}
+
 struct ggml_tensor *lathe_build_attn_block(lathe_build *b, int32_t layer, struct ggml_tensor *x) {
     const lathe_desc *d = b->desc;
     const lathe_layer_weights *w = &b->w->layers[layer];
@@ -163,16 +172,22 @@ struct ggml_tensor *lathe_build_attn_block(lathe_build *b, int32_t layer, struct
     lathe_build_tap(b, LATHE_TAP_Q, layer, q);
     lathe_build_tap(b, LATHE_TAP_K, layer, k);
     lathe_build_tap(b, LATHE_TAP_V, layer, v);
-    q = lathe_build_rope(b, layer, q);
-    k = lathe_build_rope(b, layer, k);
-    lathe_build_tap(b, LATHE_TAP_Q_ROT, layer, q);
-    lathe_build_tap(b, LATHE_TAP_K_ROT, layer, k);
+    struct ggml_tensor *turned = rotate_write(b, layer, q, k, v);
+    if (turned != NULL) {
+        q = turned;
+    } else {
+        q = lathe_build_rope(b, layer, q);
+        k = lathe_build_rope(b, layer, k);
+        lathe_build_tap(b, LATHE_TAP_Q_ROT, layer, q);
+        lathe_build_tap(b, LATHE_TAP_K_ROT, layer, k);
+    }
     int64_t T = b->n_tokens, S = b->n_seqs;
     if (S > 1)
         q = ggml_reshape_4d(ctx, q, d->n_embd_head_k, d->n_head, T, S);
     q = ggml_permute(ctx, q, 0, 2, 1, 3); /* [dh, T, H, S] */
     if (b->kv != NULL) {
-        b->kv->write(b->kv->user, b, layer, k, v);
+        if (turned == NULL)
+            b->kv->write(b->kv->user, b, layer, k, v);
         if (b->no_logits && layer == d->n_layer - 1 && b->tap == NULL)
             return NULL; /* nothing reads this layer's result */
         b->kv->read(b->kv->user, b, layer, &k, &v);

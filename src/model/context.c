@@ -83,6 +83,20 @@ static lathe_status make_arrays(lathe_context *c, lathe_error *err) {
                : lathe_fail(err, LATHE_ERR_MEMORY, "no memory for a batch of %d tokens", c->n_batch);
 }
 
+/* Angles of so many rows of a step are kept from layer to layer. */
+enum { ROPE_SLOTS = 512 };
+
+static lathe_status make_rotations(lathe_context *c, lathe_error *err) {
+    const lathe_model *m = c->model;
+    lathe_status status = LATHE_OK;
+    for (int i = 0; i < 2 && status == LATHE_OK && m->cpu != NULL && m->desc.n_rot > 0; i++) {
+        const lathe_rope rope = lathe_rope_of(&m->desc, i == 1);
+        status = lathe_rope_op_init(&c->rope[i], &rope, m->cpu,
+                                    c->n_batch < ROPE_SLOTS ? c->n_batch + 1 : ROPE_SLOTS, err);
+    }
+    return status;
+}
+
 static void choose_kernels(lathe_context *c, const lathe_context_params *p) {
     const lathe_desc *d = &c->model->desc;
     c->kernels.linear = lathe_packed_linear;
@@ -153,6 +167,8 @@ lathe_status lathe_context_new(const lathe_model *model, const lathe_context_par
     if (status == LATHE_OK)
         status = make_arrays(c, err);
     if (status == LATHE_OK)
+        status = make_rotations(c, err);
+    if (status == LATHE_OK)
         status = lathe_context_choose_threads(c, err);
     if (status != LATHE_OK) {
         lathe_context_free(c);
@@ -169,6 +185,8 @@ void lathe_context_free(lathe_context *c) {
         lathe_graph_free(&c->graphs[i]);
     if (c->sched != NULL)
         ggml_backend_sched_free(c->sched);
+    for (int i = 0; i < 2; i++)
+        lathe_rope_op_free(&c->rope[i]);
     lathe_kv_store_free(&c->kv);
     lathe_cells_free(&c->cells);
     for (int32_t i = 1; i < LATHE_KV_GROUPS_MAX; i++)

@@ -23,6 +23,27 @@ static void kv_write(void *user, lathe_build *b, int32_t layer, struct ggml_tens
     ggml_build_forward_expand(b->gf, ggml_set_rows(b->ctx, u->c->kv.v[layer], v2, rows));
 }
 
+static struct ggml_tensor *kv_rotate_write(void *user, lathe_build *b, int32_t layer, struct ggml_tensor *q,
+                                           struct ggml_tensor *k, struct ggml_tensor *v) {
+    const kv_user *u = user;
+    lathe_rope_op *op = &u->c->rope[lathe_desc_window(b->desc, layer) > 0];
+    if (op->cpu == NULL)
+        return NULL;
+    int group = u->c->kv.policy.group[layer];
+    const lathe_rope_store_in in = {.q = q,
+                                    .k = k,
+                                    .v = v,
+                                    .pos = b->pos,
+                                    .rows = group == 0 ? u->g->rows : u->g->streams[group].rows,
+                                    .factors = lathe_rope_factors(b),
+                                    .cache_k = u->c->kv.k[layer],
+                                    .cache_v = u->c->kv.v[layer]};
+    struct ggml_tensor *turned = lathe_rope_store(op, b->ctx, &in);
+    if (turned != NULL)
+        ggml_build_forward_expand(b->gf, turned); /* before anything reads the cache */
+    return turned;
+}
+
 static struct ggml_tensor *kv_view(lathe_build *b, struct ggml_tensor *cache, int32_t width, int32_t n_kv) {
     return ggml_view_3d(b->ctx, cache, width, n_kv, b->desc->n_head_kv, cache->nb[1],
                         ggml_row_size(cache->type, width), 0);
@@ -147,7 +168,8 @@ static lathe_status build(lathe_context *c, lathe_graph *g, lathe_error *err) {
         };
     g->out_ids = g->key.n_out > 0 ? input(g, GGML_TYPE_I32, g->key.n_out, 1, "out_ids") : NULL;
     kv_user user = {.c = c, .g = g};
-    const lathe_build_kv kv = {.user = &user, .write = kv_write, .read = kv_read, .see = kv_see};
+    const lathe_build_kv kv = {
+        .user = &user, .write = kv_write, .rotate_write = kv_rotate_write, .read = kv_read, .see = kv_see};
     lathe_build b = {
         .ctx = g->ctx,
         .gf = g->gf,

@@ -3,21 +3,30 @@
 
 #include "model/build.h"
 
-static struct ggml_tensor *factors_of(const lathe_build *b) {
+struct ggml_tensor *lathe_rope_factors(const lathe_build *b) {
     if (b->w->rope_factors_long != NULL && b->w->rope_factors_short != NULL)
         return b->rope_long ? b->w->rope_factors_long : b->w->rope_factors_short;
     return b->w->rope_freqs;
 }
 
+lathe_rope lathe_rope_of(const lathe_desc *d, bool sliding) {
+    return (lathe_rope){.n_rot = d->n_rot,
+                        .n_ctx_orig = d->n_ctx_orig,
+                        .neox = d->family->position == LATHE_POSITION_ROPE_NEOX,
+                        .base = sliding ? d->rope_base_sliding : d->rope_base,
+                        .freq_scale = sliding ? d->rope_freq_scale_sliding : d->rope_freq_scale,
+                        .ext_factor = d->rope_ext_factor,
+                        .attn_factor = d->rope_attn_factor,
+                        .beta_fast = d->rope_beta_fast,
+                        .beta_slow = d->rope_beta_slow};
+}
+
 static struct ggml_tensor *rotate(lathe_build *b, int32_t layer, struct ggml_tensor *x,
                                   struct ggml_tensor *pos, float attn_factor) {
-    const lathe_desc *d = b->desc;
-    bool sliding = lathe_desc_window(d, layer) > 0;
-    int mode = d->family->position == LATHE_POSITION_ROPE_NEOX ? GGML_ROPE_TYPE_NEOX : GGML_ROPE_TYPE_NORMAL;
-    return ggml_rope_ext(b->ctx, x, pos, factors_of(b), d->n_rot, mode, d->n_ctx_orig,
-                         sliding ? d->rope_base_sliding : d->rope_base,
-                         sliding ? d->rope_freq_scale_sliding : d->rope_freq_scale, d->rope_ext_factor,
-                         attn_factor, d->rope_beta_fast, d->rope_beta_slow);
+    const lathe_rope r = lathe_rope_of(b->desc, lathe_desc_window(b->desc, layer) > 0);
+    return ggml_rope_ext(b->ctx, x, pos, lathe_rope_factors(b), r.n_rot,
+                         r.neox ? GGML_ROPE_TYPE_NEOX : GGML_ROPE_TYPE_NORMAL, r.n_ctx_orig, r.base,
+                         r.freq_scale, r.ext_factor, attn_factor, r.beta_fast, r.beta_slow);
 }
 
 struct ggml_tensor *lathe_build_rope(lathe_build *b, int32_t layer, struct ggml_tensor *x) {

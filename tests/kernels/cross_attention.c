@@ -11,21 +11,6 @@
 #ifndef OTHER_SET
 #define OTHER_SET lathe_attention_neon
 #endif
-
-float lathe_half_to_float(uint16_t half) {
-    uint32_t exponent = (half >> 10) & 31, mantissa = half & 1023, sign = (uint32_t) (half & 0x8000) << 16,
-             bits;
-    float value = (float) mantissa * 0x1p-24f;
-    if (exponent != 0) {
-        bits = (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | mantissa << 13;
-        memcpy(&value, &bits, sizeof value);
-    }
-    memcpy(&bits, &value, sizeof bits);
-    bits |= sign;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 static uint64_t state = 88172645463325252u;
 static uint32_t below(uint32_t n) {
     state ^= state << 13;
@@ -134,6 +119,17 @@ int main(void) {
         free(a_lse);
         free(b_lse);
         free(mask);
+    }
+    for (uint32_t bits = 0; bits < 0xffff0000u; bits += 65521) { /* floats of all sizes */
+        float x;
+        uint16_t half[2];
+        memcpy(&x, &bits, sizeof x);
+        lathe_attention_scalar.to_half(&x, 1, &half[0]);
+        OTHER_SET.to_half(&x, 1, &half[1]);
+        if (half[0] != half[1] && (half[0] & 0x7fff) <= 0x7c00) {
+            printf("half of %g: %04x and %04x\n", (double) x, half[0], half[1]);
+            return 1;
+        }
     }
     printf("%d cases: the same bits\n", CASES);
     return 0;

@@ -17,7 +17,7 @@ compile() {
 }
 compile src/tensor/cpu/kernels_neon.c -march=armv8.2-a+dotprod
 compile src/tensor/cpu/kernels_i8mm.c -march=armv8.2-a+dotprod+i8mm
-for name in src/tensor/cpu/kernels_scalar.c src/tensor/cpu/cpu.c src/tensor/cpu/pack.c \
+for name in src/tensor/cpu/kernels_scalar.c src/tensor/cpu/cpu.c src/tensor/cpu/half.c src/tensor/cpu/pack.c \
     tests/kernels/every_set.c; do
     compile "$name"
 done

@@ -6,4 +6,4 @@
 
 #include "tensor/cpu/attention_tmpl.h"
 
-const lathe_attention_set lathe_attention_avx512 = {whole_tile, all_heads, chunks_of_heads, merge_heads};
+const lathe_attention_set lathe_attention_avx512 = {whole_tile, all_heads, chunks_of_heads, merge_heads, to_half};

@@ -24,6 +24,8 @@ typedef struct lathe_attention_set {
     void (*chunk)(const lathe_attention_args *a, int64_t h0, int64_t h1, int64_t chunk, float *part);
     void (*merge)(const lathe_attention_args *a, int64_t h0, int64_t h1, float *parts, size_t stride,
                   float *room);
+    /* Values x[n] as IEEE halves, rounded to nearest, ties to even: how a cache is written. */
+    void (*to_half)(const float *x, int64_t n, uint16_t *out);
 } lathe_attention_set;
 
 extern const lathe_attention_set lathe_attention_scalar;

@@ -449,3 +449,16 @@ static void all_heads(const lathe_attention_args *a, int64_t h0, int64_t h1, flo
     }
     finish(&t, &sum);
 }
+
+static void to_half(const float *x, int64_t n, uint16_t *out) {
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        vf_to_half(vf_load(x + i), out + i);
+    if (i < n) {
+        float rest[16] = {0};
+        uint16_t halves[16];
+        memcpy(rest, x + i, (size_t) (n - i) * sizeof *x);
+        vf_to_half(vf_load(rest), halves);
+        memcpy(out + i, halves, (size_t) (n - i) * sizeof *out);
+    }
+}

@@ -30,16 +30,3 @@ const lathe_cpu *lathe_cpu_best(const char *name) {
 size_t lathe_activation_bytes(int64_t n) {
     return ((size_t) (n / 32) + 1) * sizeof(lathe_activation);
 }
-
-float lathe_half_to_float(uint16_t half) {
-    uint32_t sign = (uint32_t) (half & 0x8000) << 16, exponent = (half >> 10) & 31, mantissa = half & 1023;
-    float value;
-    uint32_t bits;
-    if (exponent == 0) {
-        value = (float) mantissa * 0x1p-24f;
-        return sign != 0 ? -value : value;
-    }
-    bits = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | mantissa << 13;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}

@@ -99,7 +99,8 @@ bool lathe_packed_takes_floats(lathe_packed_type type);
  * not meet in the same lines of a cache. */
 size_t lathe_activation_bytes(int64_t n);
 
-/* IEEE half to float, exact. */
+/* IEEE half to float, exact; and back, to nearest, ties to even (NaN stays NaN). */
 float lathe_half_to_float(uint16_t half);
+uint16_t lathe_float_to_half(float value);
 
 #endif

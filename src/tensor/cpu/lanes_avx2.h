@@ -7,6 +7,10 @@ enum { SCORE_ROWS = 3, SCORE_PAIRS = 1, SCORE_TILE = 3, SCORE_LANES = 1, VALUE_T
 static inline vf vf_bytes(const uint8_t *p) {
     return (vf){_mm256_castsi256_ps(load256(p)), _mm256_castsi256_ps(load256(p + 32))};
 }
+static inline void vf_to_half(vf x, uint16_t *out) {
+    _mm_storeu_si128((__m128i *) (void *) out, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128((__m128i *) (void *) (out + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
+}
 static inline vf vf_add(vf a, vf b) {
     return (vf){_mm256_add_ps(a.a, b.a), _mm256_add_ps(a.b, b.b)};
 }

@@ -7,6 +7,9 @@ enum { SCORE_ROWS = 6, SCORE_PAIRS = 2, SCORE_TILE = 4, SCORE_LANES = 2, VALUE_T
 static inline vf vf_bytes(const uint8_t *p) {
     return _mm512_loadu_ps(p);
 }
+static inline void vf_to_half(vf a, uint16_t *out) {
+    _mm256_storeu_si256((__m256i *) (void *) out, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
 static inline vf vf_add(vf a, vf b) {
     return _mm512_add_ps(a, b);
 }

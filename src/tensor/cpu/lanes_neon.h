@@ -2,6 +2,12 @@
 enum { SCORE_IN_PLACE = 3, VALUE_IN_PLACE = 5 };
 enum { SCORE_ROWS = 3, SCORE_PAIRS = 1, SCORE_TILE = 3, SCORE_LANES = 1, VALUE_TILE = 5, VALUE_LANES = 1 };
 
+static inline void vf_to_half(vf a, uint16_t *out) {
+    EACH4 {
+        const float16x4_t h = vcvt_f16_f32(a.v[i]);
+        memcpy(out + 4 * i, &h, sizeof h);
+    }
+}
 static inline vf vf_bytes(const uint8_t *p) {
     vf r;
     EACH4 r.v[i] = vreinterpretq_f32_u8(vld1q_u8(p + 16 * i));

@@ -9,6 +9,9 @@ static inline vf vf_bytes(const uint8_t *p) {
     memcpy(r.v, p, sizeof r.v);
     return r;
 }
+static inline void vf_to_half(vf a, uint16_t *out) {
+    EACH16 out[l] = lathe_float_to_half(a.v[l]);
+}
 static inline vf vf_add(vf a, vf b) {
     EACH16 a.v[l] += b.v[l];
     return a;
