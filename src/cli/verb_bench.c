@@ -103,10 +103,18 @@ static void report_step(const lathe_speed *s, int32_t n_steps, lathe_cli *cli) {
         fprintf(cli->out, "step     %8d %6d %12.4f ms\n", s->depth, s->rows, ms);
 }
 
+/* Is the processor the only device? */
+static bool runs_here(const lathe_shared_args *a) {
+    return a->rpc == NULL && (a->device == NULL || strcmp(a->device, "CPU") == 0);
+}
+
 static lathe_status measure(const bench_args *args, const int32_t *depths, int n_depths, const int32_t *rows,
                             int n_rows, lathe_context *context, lathe_cli *cli, lathe_error *err) {
     const lathe_model *model = lathe_context_model(context);
-    const double bandwidth = lathe_measure_bandwidth(lathe_context_n_threads(context), 256u << 20);
+    /* Of this machine's own memory: it says nothing of another device's. */
+    const double bandwidth = runs_here(&args->shared)
+                                 ? lathe_measure_bandwidth(lathe_context_n_threads(context), 256u << 20)
+                                 : 0.0;
     const double weights = (double) lathe_model_step_bytes(model);
     const double cache_row = (double) lathe_context_cache_bytes(context) / lathe_context_n_ctx(context);
     const int32_t n_batch = lathe_context_n_batch(context), repeats = (int32_t) args->repeats;
@@ -140,9 +148,11 @@ static lathe_status measure(const bench_args *args, const int32_t *depths, int n
             st = lathe_progress_step(&cli->progress, "bench", d + 1, n_depths, err);
     }
     json_object_set_new(cli->result, "n_threads", json_integer(lathe_context_n_threads(context)));
-    json_object_set_new(cli->result, "memory_bandwidth", lathe_json_real(bandwidth));
-    json_object_set_new(cli->result, "fraction_of_bandwidth", lathe_json_real(first_fraction));
-    if (!st && !cli->json)
+    json_object_set_new(cli->result, "memory_bandwidth",
+                        bandwidth > 0 ? lathe_json_real(bandwidth) : json_null());
+    json_object_set_new(cli->result, "fraction_of_bandwidth",
+                        bandwidth > 0 ? lathe_json_real(first_fraction) : json_null());
+    if (!st && !cli->json && bandwidth > 0)
         fprintf(cli->out, "%d threads; memory is read at %.1f GB/s; a token reads %.1f MB of weights\n",
                 lathe_context_n_threads(context), bandwidth * 1e-9, weights * 1e-6);
     return st;

@@ -208,10 +208,12 @@ static bool goes_on(void *user, int32_t depth, double prob) {
     if (!s->adaptive || s->by_threshold)
         return true;
     const double rho = rate(s), usual = fmin(0.95, 0.5 * (here + s->at_work->usual));
+    /* What `trim` would throw away is not drafted to its end. */
+    const double wanted = depth == 1 ? wanted_gain(s) : 0.0;
     double A = s->survival, gain = 0.0;
     for (int32_t j = depth; j <= s->chosen_length; j++, A *= usual) {
         gain += A;
-        if (gain > rho * (s->at_work->step * (j - depth) + s->v[j + 1] - s->v[depth]))
+        if (gain > rho * (s->at_work->step * (j - depth) + s->v[j + 1] - s->v[depth]) + wanted)
             return true;
     }
     return false;
