@@ -277,8 +277,7 @@ lathe_status lathe_device_set_threads(lathe_device *d, int n_threads, lathe_erro
                 pool = d->pools[i].pool;
         if (pool == NULL && d->n_pools < POOLS_MAX) {
             struct ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
-            params.poll =
-                n_threads >= lathe_n_cores() ? 0 : 50; /* sleep between graphs where cores are scarce */
+            params.poll = 50; /* look for work a while, then sleep: by measurement (bench/README.md) */
             pool = d->pool_new(&params);
             if (pool == NULL)
                 return lathe_fail(err, LATHE_ERR_MEMORY, "a pool of %d threads does not start", n_threads);
