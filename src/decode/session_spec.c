@@ -423,13 +423,16 @@ double lathe_spec_regret(const lathe_spec *s, const char **best_arm) {
     return best > 0.0 ? s->totals.cost - (double) s->totals.emitted / best : 0.0;
 }
 
+/* Plain rounds of an answer whose mean says what one takes, and of the gate's whose median does. */
+enum { PLAIN_MEAN = 32, PLAIN_MEDIAN = 3 };
+
 /* Seconds of a plain token. With many plain rounds in the answer their mean: what interrupts the program
  * from outside lengthens the answer's time too, and a median would leave it out on one side. */
 static double plain_token_s(const lathe_spec *s) {
     const lathe_spec_totals *t = &s->totals;
-    if (t->plain_rounds >= 32)
+    if (t->plain_rounds >= PLAIN_MEAN)
         return t->plain_rounds_s / (double) t->plain_rounds;
-    return s->gate.n_plain >= 3 ? lathe_gate_plain_s(&s->gate) : s->cost.measured.plain_s;
+    return s->gate.n_plain >= PLAIN_MEDIAN ? lathe_gate_plain_s(&s->gate) : s->cost.measured.plain_s;
 }
 
 bool lathe_session_spec_stats_of(const lathe_session *session, lathe_session_spec_stats *stats) {

@@ -208,8 +208,8 @@ static bool goes_on(void *user, int32_t depth, double prob) {
     if (!s->adaptive || s->by_threshold)
         return true;
     const double rho = rate(s), usual = fmin(0.95, 0.5 * (here + s->at_work->usual));
-    /* What `trim` would throw away is not drafted to its end. */
-    const double wanted = depth == 1 ? wanted_gain(s) : 0.0;
+    /* What `trim` would throw away is not drafted to its end; of drafts from a law it throws nothing away. */
+    const double wanted = depth == 1 && s->at_work->law != LATHE_LAW_SAMPLED ? wanted_gain(s) : 0.0;
     double A = s->survival, gain = 0.0;
     for (int32_t j = depth; j <= s->chosen_length; j++, A *= usual) {
         gain += A;

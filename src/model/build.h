@@ -88,8 +88,8 @@ typedef struct lathe_build_kv {
     /* Writes k and v ([dh, Hk, T], contiguous) into layer's cache within gf. */
     void (*write)(void *user, struct lathe_build *b, int32_t layer, struct ggml_tensor *k,
                   struct ggml_tensor *v);
-    /* Rotates q and k as the layer has it and writes k and v, in one node: the rotated q. NULL, and nothing is
-     * built, where that does not apply: the layer's rotation and `write` are to be used. May be NULL. */
+    /* Rotates q and k as the layer has it and writes k and v, in one node: the rotated q. NULL, and nothing
+     * is built, where that does not apply: the layer's rotation and `write` are to be used. May be NULL. */
     struct ggml_tensor *(*rotate_write)(void *user, struct lathe_build *b, int32_t layer,
                                         struct ggml_tensor *q, struct ggml_tensor *k, struct ggml_tensor *v);
     /* Views [dh, n_kv, Hk] of what is cached. */

@@ -118,7 +118,7 @@ struct lathe_context {
     uint64_t clock;
     lathe_kernels kernels;   /* empty where ggml does it all */
     lathe_attention_op attn; /* what their attention is given */
-    lathe_rope_op rope[2];   /* rotation and cache write of layers without and with a window; {0}: ggml's ops */
+    lathe_rope_op rope[2]; /* rotation and cache write of layers without and with a window; {0}: ggml's ops */
     lathe_tap_list taps;
     bool (*cancel)(void *user);
     void *cancel_user;

@@ -6,4 +6,5 @@
 
 #include "tensor/cpu/attention_tmpl.h"
 
-const lathe_attention_set lathe_attention_avx2 = {whole_tile, all_heads, chunks_of_heads, merge_heads, to_half};
+const lathe_attention_set lathe_attention_avx2 = {whole_tile, all_heads, chunks_of_heads, merge_heads,
+                                                  to_half};

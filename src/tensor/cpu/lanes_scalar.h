@@ -1,5 +1,5 @@
 /* lanes_scalar.h - what attention needs besides simd_scalar.h, in plain C. */
-/* Up to how many queries keys and values are read where they lie, and how many at a time. */
+/* Up to how many queries keys and values are read where they lie. */
 enum { SCORE_IN_PLACE = 3, VALUE_IN_PLACE = 4 };
 enum { SCORE_ROWS = 3, SCORE_PAIRS = 1, SCORE_TILE = 2, SCORE_LANES = 1, VALUE_TILE = 4, VALUE_LANES = 2 };
 
