@@ -601,10 +601,15 @@ lathe_status lathe_spec_take(void *state, lathe_session *session, int32_t *out, 
     lathe_spec_count(s, plan.choice.arm, tree, cost);
     learn_round(s, session, tree, &plan, cost, t3 - t0, has_end(session, &s->verdict));
     const double t4 = lathe_now();
-    if (drafted)
+    if (drafted && tree->n_nodes > 1) {
         lathe_gate_drafted(&s->gate, cost, t4 - t0, s->verdict.n_emitted);
-    else
+    } else if (drafted) { /* nothing came of it: a plain step, and the draft's time is lost, all of it */
+        const double lost = (t4 - t0) - (t3 - t1);
+        lathe_gate_plain(&s->gate, t3 - t1, t3 - t1);
+        lathe_gate_advance(&s->gate, lost, lost);
+    } else {
         lathe_gate_plain(&s->gate, t4 - t0, t3 - t1);
+    }
     lathe_spec_totals *t = &s->totals;
     t->draft_s += t1 - t0;
     t->verify_s += t2 - t1;
