@@ -38,8 +38,9 @@ void lathe_gate_answer(lathe_gate *gate, double prompt_s);
 void lathe_gate_advance(lathe_gate *gate, double seconds, double expected);
 /* Price of a plain step now, in seconds; 0 before the first four plain rounds. */
 double lathe_gate_price(const lathe_gate *gate);
-/* Seconds that may be lost in all: the share of the answer so far, or of its first 64 tokens at least. A
- * shorter answer loses up to 1.28 plain steps. */
+/* Seconds that may be lost in all: the share of the prompt and of max(P, min(P + 64 q, 256 q)), q the price
+ * of a plain step. From 256 tokens on that is the share of the answer; a shorter one can lose 1.28 plain
+ * steps beside its share. */
 double lathe_gate_room(const lathe_gate *gate);
 /* Most seconds that a round modelled at m plain steps loses. */
 double lathe_gate_worst_loss(const lathe_gate *gate, double m);

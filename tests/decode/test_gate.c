@@ -46,6 +46,22 @@ static void test_by_hand(void **state) {
         assert_true(lathe_gate_allows(&g, lathe_cost_round(&cost, k)));
 }
 
+/* What may be lost, in plain steps: 2 % of 64 more tokens than there are, until that is 2 % of 256. */
+static void test_room(void **state) {
+    (void) state;
+    const double q = .98, at[] = {0, 36, 191, 220, 256, 300},
+                 room[] = {64 * q, 36 + 64 * q, 256 * q, 256 * q, 256, 300};
+    lathe_gate g = warm(.02);
+    int n = 0;
+    for (int i = 0; i < 6; i++) {
+        for (; n < at[i]; n++)
+            lathe_gate_plain(&g, 1.0, 1.0);
+        check_near(lathe_gate_room(&g), .02 * room[i], 1e-9);
+    }
+    lathe_gate_answer(&g, 10.0); /* seconds of prompt, which is part of the time */
+    check_near(lathe_gate_room(&g), .02 * (64 * q + 10), 1e-9);
+}
+
 /* Excess of time over plain decoding after n tokens in percent; drift: 0 none, 1 the machine doubles or
  * halves its speed once, 2 plain steps alone become a fifth cheaper. alpha < 0: drafts are accepted for 100
  * tokens, then never. */
@@ -101,6 +117,11 @@ static void test_promise(void **state) {
             if (mode == 3)
                 assert_true(x[50] < -25.0); /* and it still speculates where that pays */
         }
+    /* Short answers: 1.28 plain steps beside the 2 %, and one overshoot of less than half a step. */
+    for (int n = 16; n <= 192; n += 16)
+        for (int i = 0; i < 50; i++)
+            if (!(.01 * n * excess(900 + (uint64_t) i, 0, 0.0, n, .02) < .02 * n + 1.28 + .5))
+                fail_msg("%d tokens, seed %d", n, 900 + i);
     assert_true(excess(7, 0, 0.0, 256, .2) > 10.0); /* a wider gate breaks the promise: the test sees it */
 }
 
@@ -126,7 +147,7 @@ static void test_interruption(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_by_hand), cmocka_unit_test(test_promise),
-                                       cmocka_unit_test(test_interruption)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_by_hand), cmocka_unit_test(test_room),
+                                       cmocka_unit_test(test_promise), cmocka_unit_test(test_interruption)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
