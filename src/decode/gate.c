@@ -4,10 +4,10 @@
 #include <math.h>
 #include <string.h>
 
-/* TOKENS_FIRST: plain tokens whose share an answer may lose from its start. TOKENS_PROMISED: from how many on
- * its loss is within the share. Between them what may be lost grows with every token: were it the same until
- * the 64th, an answer that lost it in its first rounds would decode plainly until then. */
-enum { FIRST_PLAIN = 4, TOKENS_FIRST = 64, TOKENS_PROMISED = 256 };
+/* TOKENS_PROMISED: from how many plain tokens on an answer's loss is within the share. What may be lost grows
+ * with every token until then: were it the same until the 64th, an answer that lost it in its first rounds
+ * would decode plainly until then. */
+enum { FIRST_PLAIN = 4, TOKENS_PROMISED = 256 };
 
 /* A stalled machine must not forbid drafts for good: where none is made, no better ratio is seen either. What
  * such a round cost is in T all the same. */
@@ -88,7 +88,7 @@ double lathe_gate_price(const lathe_gate *gate) {
 
 double lathe_gate_room(const lathe_gate *gate) {
     const double q = lathe_gate_price(gate);
-    const double ahead = fmin(fmax(0.0, gate->P) + TOKENS_FIRST * q, TOKENS_PROMISED * q);
+    const double ahead = fmin(fmax(0.0, gate->P) + LATHE_GATE_TOKENS_FIRST * q, TOKENS_PROMISED * q);
     return gate->share * (fmax(gate->P, ahead) + gate->prompt_s);
 }
 

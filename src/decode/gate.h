@@ -8,7 +8,8 @@
 
 #include "lathe/base.h"
 
-enum { LATHE_GATE_SINCE_MAX = 256 };
+/* TOKENS_FIRST: plain tokens whose share an answer may lose from its start. */
+enum { LATHE_GATE_SINCE_MAX = 256, LATHE_GATE_TOKENS_FIRST = 64 };
 
 typedef struct lathe_gate {
     double share;    /* eps: 0.02 */

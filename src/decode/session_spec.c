@@ -346,7 +346,7 @@ static void read_ahead(lathe_spec *s, lathe_session *session) {
                               ? source->proposer->behind(source->state, (int32_t) session->n_ids)
                               : 0;
         const double expected = n * source->read_s,
-                     room = s->params.max_loss * (session->stats.prefill_s + 64.0 * plain);
+                     room = s->params.max_loss * (session->stats.prefill_s + LATHE_GATE_TOKENS_FIRST * plain);
         if (n < 1 || (s->use_gate && !(expected > 0.0 && expected < 0.6 * room)))
             continue;
         const double start = lathe_now();
